@@ -1,0 +1,38 @@
+#ifndef CAIRN_CORE_TENSOR_BYTE_SOURCE_H_
+#define CAIRN_CORE_TENSOR_BYTE_SOURCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace cairn {
+
+// Bytes that can be read at any place: a file, a stored blob, memory. Readers
+// of formats take one, so that the same code reads a contributor's directory
+// and the hub's store. Implementations are thread-safe.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+
+  // Size in bytes; never changes.
+  virtual int64_t size() const = 0;
+
+  // Fills `out` from `offset`. OUT_OF_RANGE when that passes the end;
+  // DATA_LOSS when the bytes cannot be read.
+  virtual absl::Status ReadAt(int64_t offset, absl::Span<char> out) const = 0;
+};
+
+// A file, read with pread. NOT_FOUND when there is none.
+absl::StatusOr<std::unique_ptr<ByteSource>> OpenFileSource(
+    const std::string& path);
+
+// Bytes in memory, owned.
+std::unique_ptr<ByteSource> MakeMemorySource(std::string bytes);
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_TENSOR_BYTE_SOURCE_H_

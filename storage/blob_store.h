@@ -1,0 +1,84 @@
+#ifndef CAIRN_STORAGE_BLOB_STORE_H_
+#define CAIRN_STORAGE_BLOB_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "core/base/digest.h"
+#include "core/tensor/byte_source.h"
+
+namespace cairn {
+
+// A blob as the store knows it.
+struct BlobStat {
+  Digest digest;
+  int64_t size_bytes = 0;
+  absl::Time stored_at;
+};
+
+// Writes one upload from its first byte on; survives a restart of the process
+// under its id. Not thread-safe. A destructor only abandons what is not
+// synced: Resume() finds the rest.
+class BlobWriter {
+ public:
+  virtual ~BlobWriter() = default;
+
+  // Appends. RESOURCE_EXHAUSTED when the disk is full; nothing is lost then.
+  virtual absl::Status Append(absl::string_view bytes) = 0;
+  // Makes all that was appended durable and returns its length: the committed
+  // offset, which never goes back.
+  virtual absl::StatusOr<int64_t> Sync() = 0;
+  // Appended bytes.
+  virtual int64_t size() const = 0;
+  // Reads back what was appended, to compare a resent range.
+  virtual absl::Status ReadBack(int64_t offset, absl::Span<char> out) const = 0;
+  // Ends the upload. The bytes become the blob `digest` once they were hashed
+  // to it and are durable; INVALID_ARGUMENT when they hash to something else,
+  // and the upload is then gone. Storing what is stored already is success.
+  virtual absl::Status Commit(const Digest& digest) && = 0;
+};
+
+// Content-addressed bytes. A blob is visible under a digest only after its
+// bytes were hashed to it and are durable. Thread-safe.
+class BlobStore {
+ public:
+  virtual ~BlobStore() = default;
+
+  // NOT_FOUND when there is no such blob.
+  virtual absl::StatusOr<BlobStat> Stat(const Digest& digest) const = 0;
+  // Opens a blob for reading; it stays readable while the source lives, even
+  // if removed. NOT_FOUND, or DATA_LOSS when its size is wrong.
+  virtual absl::StatusOr<std::unique_ptr<ByteSource>> Open(
+      const Digest& digest) const = 0;
+  // Starts an upload. `upload_id`: letters, digits, '-'; ALREADY_EXISTS when
+  // it is in use.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Begin(
+      absl::string_view upload_id) = 0;
+  // Goes on with an upload at its durable length. NOT_FOUND when unknown.
+  virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
+      absl::string_view upload_id) = 0;
+  // Drops an upload; dropping an unknown one is success.
+  virtual absl::Status Abandon(absl::string_view upload_id) = 0;
+  // Stores bytes in memory as one blob, durably.
+  virtual absl::StatusOr<Digest> Put(absl::string_view bytes) = 0;
+  // Removes a blob; removing an unknown one is success.
+  virtual absl::Status Remove(const Digest& digest) = 0;
+  // Calls `visit` with every blob, in no particular order, until it returns
+  // false.
+  virtual absl::Status List(
+      const std::function<bool(const BlobStat&)>& visit) const = 0;
+  // Ids of all uploads that were begun and neither committed nor abandoned.
+  virtual absl::StatusOr<std::vector<std::string>> ListUploads() const = 0;
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_STORAGE_BLOB_STORE_H_
