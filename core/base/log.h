@@ -26,11 +26,11 @@ namespace internal {
   ::cairn::Log(::cairn::LogLevel::level, ::absl::StrCat(__VA_ARGS__))
 
 // For programmer errors only: nothing a peer or a disk sends may reach one.
-#define CAIRN_CHECK(condition)                                            \
-  do {                                                                    \
-    if (!(condition)) [[unlikely]] {                                      \
-      ::cairn::internal::CheckFailed(__FILE__, __LINE__, #condition);     \
-    }                                                                     \
+#define CAIRN_CHECK(condition)                                        \
+  do {                                                                \
+    if (!(condition)) [[unlikely]] {                                  \
+      ::cairn::internal::CheckFailed(__FILE__, __LINE__, #condition); \
+    }                                                                 \
   } while (false)
 
 #endif  // CAIRN_CORE_BASE_LOG_H_

@@ -8,12 +8,12 @@
 
 // Returns from the enclosing function when `expr` is not OK. Works for
 // absl::Status and absl::StatusOr<T>; the function may return either.
-#define CAIRN_RETURN_IF_ERROR(expr)                                    \
-  do {                                                                 \
-    if (auto cairn_status_ = ::cairn::internal::AsStatus((expr));      \
-        !cairn_status_.ok()) {                                         \
-      return cairn_status_;                                            \
-    }                                                                  \
+#define CAIRN_RETURN_IF_ERROR(expr)                               \
+  do {                                                            \
+    if (auto cairn_status_ = ::cairn::internal::AsStatus((expr)); \
+        !cairn_status_.ok()) {                                    \
+      return cairn_status_;                                       \
+    }                                                             \
   } while (false)
 
 // CAIRN_ASSIGN_OR_RETURN(auto value, Fallible()): returns on error, else

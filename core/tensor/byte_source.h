@@ -2,8 +2,10 @@
 #define CAIRN_CORE_TENSOR_BYTE_SOURCE_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -32,6 +34,28 @@ absl::StatusOr<std::unique_ptr<ByteSource>> OpenFileSource(
 
 // Bytes in memory, owned.
 std::unique_ptr<ByteSource> MakeMemorySource(std::string bytes);
+
+// Sources in common use by several readers (a file of a checkpoint and the
+// tensors in it), hence shared.
+using SharedSource = std::shared_ptr<const ByteSource>;
+
+// The files of an update or a checkpoint by relative path.
+using FileMap = std::map<std::string, SharedSource>;
+
+// `size` bytes of `source` from `offset` on. The range lies within it.
+std::unique_ptr<ByteSource> MakeSliceSource(SharedSource source, int64_t offset,
+                                            int64_t size);
+
+// The bytes of `parts`, one after the other.
+std::unique_ptr<ByteSource> MakeConcatSource(std::vector<SharedSource> parts);
+
+// The regular files in a directory and its sub-directories by relative path;
+// links and everything else are not followed. NOT_FOUND when there is no such
+// directory.
+absl::StatusOr<FileMap> OpenDirectorySources(const std::string& directory);
+
+// Reads everything; LIMIT_EXCEEDED past `size_max` bytes. For small files.
+absl::StatusOr<std::string> ReadAll(const ByteSource& source, int64_t size_max);
 
 }  // namespace cairn
 

@@ -1,0 +1,32 @@
+#ifndef CAIRN_CORE_RELEASE_RELEASE_VERIFIER_H_
+#define CAIRN_CORE_RELEASE_RELEASE_VERIFIER_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "cairn/v1/manifest.pb.h"
+
+namespace cairn {
+
+// What a directory was verified against.
+struct VerifyOptions {
+  // SHA-256 of the trusted root key, hex; empty trusts the document's own
+  // root, which then only shows that the directory agrees with itself.
+  std::string root_fingerprint;
+  // Threads that hash.
+  int threads = 2;
+};
+
+// Verifies a pulled directory offline: cairn-release.json and its chain of
+// signatures, that exactly the files it names are there, every file's size
+// and SHA-256, and the release digest recomputed from tensors, config and
+// tokenizer. Returns the signed manifest. NOT_FOUND when there is no directory
+// or no cairn-release.json; DATA_LOSS naming the file for anything that does
+// not fit. Memory does not grow with the release.
+absl::StatusOr<v1::ReleaseManifest> VerifyDirectory(
+    const std::string& directory, const VerifyOptions& options);
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_RELEASE_RELEASE_VERIFIER_H_

@@ -1,0 +1,46 @@
+#ifndef CAIRN_CORE_UPDATE_ADAPTER_CONFIG_H_
+#define CAIRN_CORE_UPDATE_ADAPTER_CONFIG_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace cairn {
+
+// What adapter_config.json of a PEFT LoRA says, as far as it has to do with
+// the weights.
+struct AdapterConfig {
+  int64_t rank = 8;
+  double alpha = 8.0;
+  bool use_rslora = false;
+  bool fan_in_fan_out = false;
+  // Pattern and value in the order of the file; the first that matches wins.
+  std::vector<std::pair<std::string, int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+  // Where the base was found; informative only.
+  std::string base_model_name_or_path;
+  std::string revision;
+
+  // Parses and checks the text. INVALID_ARGUMENT with reason MALFORMED_FILE
+  // (not JSON, a duplicate key, a value of the wrong type or out of range),
+  // UNSUPPORTED naming the key (an adapter type, or a key whose value changes
+  // what the adapter means and that we do not implement: DoRA, modules_to_save,
+  // biases, ...) or LIMIT_EXCEEDED (patterns past 1 KiB, depth past 32). Keys
+  // that change nothing are ignored, known or not.
+  static absl::StatusOr<AdapterConfig> Parse(absl::string_view text,
+                                             absl::string_view label);
+
+  // Rank of a module ("model.layers.0.mlp.up_proj"), by pattern or default.
+  int64_t RankOf(absl::string_view module) const;
+  // The factor on B*A: alpha / rank, or alpha / sqrt(rank) for rslora.
+  double ScaleOf(absl::string_view module) const;
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_UPDATE_ADAPTER_CONFIG_H_

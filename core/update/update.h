@@ -1,0 +1,107 @@
+#ifndef CAIRN_CORE_UPDATE_UPDATE_H_
+#define CAIRN_CORE_UPDATE_UPDATE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "cairn/v1/common.pb.h"
+#include "core/tensor/byte_source.h"
+#include "core/tensor/safetensors.h"
+
+namespace cairn {
+
+inline constexpr char kAdapterConfigFile[] = "adapter_config.json";
+inline constexpr char kAdapterWeightsFile[] = "adapter_model.safetensors";
+inline constexpr char kUpdateFile[] = "cairn-update.safetensors";
+
+// A tensor of the base that an update changes.
+struct TouchedTensor {
+  std::string name;            // as in the base
+  std::vector<int64_t> shape;  // that the base's tensor must have
+  std::optional<DType> dtype;  // likewise; none: any numeric dtype fits
+};
+
+// Factors of one tensor of a LoRA. tau = scale * B * A, transposed when
+// `transposed` (the base then stores [in, out]).
+struct LoraFactors {
+  int64_t rank = 0;
+  int64_t in = 0;
+  int64_t out = 0;
+  std::vector<float> a;  // [rank, in], row-major
+  std::vector<float> b;  // [out, rank], row-major
+  double scale = 1.0;
+  bool transposed = false;
+};
+
+// One proposed change against one base, opened for reading. Opening has done
+// every check that needs no base: the files are whole, of a known format and
+// version, within limits, and each tensor in them is used. Thread-safe; holds
+// the files open.
+class Update {
+ public:
+  virtual ~Update() = default;
+
+  virtual v1::Encoding::Kind encoding() const = 0;
+  // Sorted by name, unique, never empty.
+  virtual const std::vector<TouchedTensor>& touched() const = 0;
+  // Digest of the base that the files name ("sha256:..."); empty for PEFT.
+  virtual std::string base_digest() const = 0;
+
+  // Reads every value. INVALID_ARGUMENT with reason NON_FINITE naming the
+  // tensor that holds a NaN or infinity.
+  virtual absl::Status CheckFinite() const = 0;
+
+  // Frobenius norm of tau for one touched tensor. `base` holds the packed
+  // bytes of the base's tensor (not read for LoRA).
+  virtual absl::StatusOr<double> DeltaNorm(absl::string_view tensor,
+                                           const ByteSource& base) const = 0;
+
+  // LoRA only: the factors of a touched tensor. FAILED_PRECONDITION otherwise.
+  virtual absl::StatusOr<LoraFactors> ReadFactors(
+      absl::string_view tensor) const;
+
+  // Sparse and dense only: turns packed bytes of the base's tensor, from
+  // element `first` on, into those of the tuned one, in place.
+  // FAILED_PRECONDITION for LoRA.
+  virtual absl::Status Overlay(absl::string_view tensor, int64_t first,
+                               absl::Span<char> bytes) const;
+
+  // The touched tensor of that name, or null.
+  const TouchedTensor* Find(absl::string_view tensor) const;
+};
+
+// Opens an update by its files, whichever encoding they have: a PEFT LoRA
+// (adapter_config.json, adapter_model.safetensors) or cairn-update.safetensors.
+// Other files are not looked at. INVALID_ARGUMENT with reason UNKNOWN_FORMAT,
+// UNSUPPORTED, MALFORMED_FILE, LIMIT_EXCEEDED; the message names file, tensor
+// and key.
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files);
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdateDirectory(
+    const std::string& directory);
+
+// True for the files that make up an update; anything else beside them is
+// not pushed and not part of the digest.
+bool IsUpdateFile(absl::string_view path);
+
+// Whether the update fits a base: INVALID_ARGUMENT with UNKNOWN_TENSOR (the
+// message lists the nearest names), SHAPE_MISMATCH or DTYPE_MISMATCH, or
+// FAILED_PRECONDITION with BASE_DIGEST_MISMATCH when the files name another
+// base than `base_digest`. Details name the tensor.
+absl::Status CheckAgainstBase(const Update& update,
+                              const v1::TensorManifest& base,
+                              absl::string_view base_digest);
+
+// True when a touched tensor is an input embedding or an output head, by the
+// names that architectures give them.
+bool TouchesEmbeddingsOrHead(const Update& update);
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_UPDATE_UPDATE_H_
