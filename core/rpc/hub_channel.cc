@@ -1,0 +1,187 @@
+#include "core/rpc/hub_channel.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "core/rpc/grpc_status.h"
+
+namespace cairn {
+namespace {
+
+// What Explain() begins the message of a connection that never came about
+// with; gRPC's own text for that begins with kRefused.
+constexpr absl::string_view kUnreachable = "cannot reach the hub at ";
+constexpr absl::string_view kRefused = "failed to connect to all addresses";
+
+bool IsUntrustedPeer(const absl::Status& status) {
+  return absl::StrContains(status.message(), "CERTIFICATE_VERIFY_FAILED");
+}
+
+bool WasNeverSent(const absl::Status& status) {
+  return absl::StartsWith(status.message(), kUnreachable) ||
+         absl::IsResourceExhausted(status);
+}
+
+bool MayRepeat(const absl::Status& status, Retry retry) {
+  switch (retry) {
+    case Retry::kIdempotent:
+      return IsTransient(status);
+    case Retry::kUnsent:
+      return IsTransient(status) && WasNeverSent(status);
+    case Retry::kNever:
+      return false;
+  }
+  return false;
+}
+
+// gRPC's failures in words that say what to do.
+absl::Status Explain(absl::Status status, const std::string& address) {
+  if (IsUntrustedPeer(status)) {
+    return absl::UnavailableError(absl::StrCat(
+        kUnreachable, address,
+        ": its certificate is not signed by the CA of this home "
+        "(CERTIFICATE_VERIFY_FAILED); take the hub's own CA with `cairn init "
+        "--hub ",
+        address, " --ca FILE`"));
+  }
+  if (absl::IsUnavailable(status) &&
+      absl::StartsWith(status.message(), kRefused)) {
+    return absl::UnavailableError(absl::StrCat(
+        kUnreachable, address, absl::StripPrefix(status.message(), kRefused),
+        "; is cairnd running there?"));
+  }
+  if (absl::IsDeadlineExceeded(status)) {
+    return absl::DeadlineExceededError(
+        absl::StrCat("the hub at ", address, " did not answer in time"));
+  }
+  return status;
+}
+
+// A connection that breaks under a call shows in several codes.
+bool IsBrokenConnection(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::CANCELLED:
+      return true;
+    case grpc::StatusCode::UNKNOWN:
+      return absl::StrContains(status.error_message(), "Stream removed");
+    case grpc::StatusCode::INTERNAL:
+      return absl::StrContains(status.error_message(), "RST_STREAM");
+    default:
+      return false;
+  }
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const HubChannel::Options& options) {
+  grpc::SslCredentialsOptions tls;
+  tls.pem_root_certs = options.ca_pem;
+  grpc::ChannelArguments arguments;
+  // A connection of its own, so that a broken one is never shared.
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  return grpc::CreateCustomChannel(options.address, grpc::SslCredentials(tls),
+                                   arguments);
+}
+
+}  // namespace
+
+HubChannel::HubChannel(Options options)
+    : options_(std::move(options)), channel_(MakeChannel(options_)) {}
+
+absl::StatusOr<std::unique_ptr<HubChannel>> HubChannel::Create(
+    Options options) {
+  for (char c : options.token) {
+    if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) {
+      return absl::InvalidArgumentError(
+          "the token holds a character that is not printable ASCII; it must "
+          "be the text that `cairn admin token create` printed");
+    }
+  }
+  return std::unique_ptr<HubChannel>(new HubChannel(std::move(options)));
+}
+
+absl::Status HubChannel::Run(
+    const CallOptions& options,
+    absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
+  const absl::Time end = absl::Now() + options.patience;
+  Backoff backoff;
+  while (true) {
+    absl::Status status = RunOnce(options.deadline, attempt);
+    if (status.ok() || !MayRepeat(status, options.retry)) return status;
+    absl::Duration delay = backoff.Next(status);
+    if (absl::Now() + delay > end) return status;
+    CAIRN_RETURN_IF_ERROR(Sleep(delay));
+  }
+}
+
+absl::Status HubChannel::RunOnce(
+    absl::Duration deadline,
+    absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+  if (!options_.token.empty()) {
+    context.AddMetadata("authorization",
+                        absl::StrCat("Bearer ", options_.token));
+  }
+  std::stop_callback cancel(options_.stop, [&context] { context.TryCancel(); });
+  if (options_.stop.stop_requested()) {
+    return absl::CancelledError("interrupted");
+  }
+  const grpc::Status told = attempt(context);
+  if (told.ok()) return absl::OkStatus();
+  if (options_.stop.stop_requested()) {
+    return absl::CancelledError("interrupted");
+  }
+  if (IsBrokenConnection(told)) {
+    return absl::UnavailableError(
+        absl::StrCat("the connection to the hub at ", options_.address,
+                     " broke: ", told.error_message()));
+  }
+  return Explain(FromGrpcStatus(told), options_.address);
+}
+
+absl::Status HubChannel::Sleep(absl::Duration duration) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, options_.stop, absl::ToChronoNanoseconds(duration),
+                 [] { return false; });
+  if (options_.stop.stop_requested()) {
+    return absl::CancelledError("interrupted");
+  }
+  return absl::OkStatus();
+}
+
+absl::Duration Backoff::Next(const absl::Status& failure) {
+  const absl::Duration whole = std::min(
+      absl::Milliseconds(100) * (1 << std::min(step_++, 10)), absl::Seconds(3));
+  absl::BitGen random;
+  absl::Duration delay = whole * absl::Uniform(random, 0.5, 1.0);
+  return std::max(delay, GetRetryDelay(failure).value_or(delay));
+}
+
+bool IsTransient(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) {
+    return GetRetryDelay(status).has_value();
+  }
+  return absl::IsUnavailable(status) && !IsUntrustedPeer(status);
+}
+
+}  // namespace cairn
