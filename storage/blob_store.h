@@ -46,6 +46,9 @@ class BlobWriter {
   virtual absl::Status Commit(const Digest& digest) && = 0;
 };
 
+// True for what Begin() takes as an id: 1 to 64 letters, digits and '-'.
+bool IsUploadId(absl::string_view text);
+
 // Content-addressed bytes. A blob is visible under a digest only after its
 // bytes were hashed to it and are durable. Thread-safe.
 class BlobStore {
@@ -55,22 +58,31 @@ class BlobStore {
   // NOT_FOUND when there is no such blob.
   virtual absl::StatusOr<BlobStat> Stat(const Digest& digest) const = 0;
   // Opens a blob for reading; it stays readable while the source lives, even
-  // if removed. NOT_FOUND, or DATA_LOSS when its size is wrong.
+  // if removed. NOT_FOUND when there is no such blob.
   virtual absl::StatusOr<std::unique_ptr<ByteSource>> Open(
       const Digest& digest) const = 0;
-  // Starts an upload. `upload_id`: letters, digits, '-'; ALREADY_EXISTS when
-  // it is in use.
+  // Starts an upload. INVALID_ARGUMENT unless IsUploadId(); ALREADY_EXISTS
+  // when the id is in use.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Begin(
       absl::string_view upload_id) = 0;
-  // Goes on with an upload at its durable length. NOT_FOUND when unknown.
+  // Goes on with an upload at its durable length. NOT_FOUND when unknown. At
+  // most one writer of an upload may live at a time; the caller sees to that.
   virtual absl::StatusOr<std::unique_ptr<BlobWriter>> Resume(
       absl::string_view upload_id) = 0;
   // Drops an upload; dropping an unknown one is success.
   virtual absl::Status Abandon(absl::string_view upload_id) = 0;
   // Stores bytes in memory as one blob, durably.
   virtual absl::StatusOr<Digest> Put(absl::string_view bytes) = 0;
+  // Sets `stored_at` of a blob to now, durably enough to outlive the process.
+  // Whoever is about to write the first record that names a blob stores or
+  // touches it first: that keeps the sweeper away. NOT_FOUND when it is gone.
+  virtual absl::Status Touch(const Digest& digest) = 0;
   // Removes a blob; removing an unknown one is success.
   virtual absl::Status Remove(const Digest& digest) = 0;
+  // Removes a blob if it was stored (or touched) before `cutoff`, atomically
+  // with respect to Put, Commit and Touch. True when it was removed.
+  virtual absl::StatusOr<bool> RemoveIfOlder(const Digest& digest,
+                                             absl::Time cutoff) = 0;
   // Calls `visit` with every blob, in no particular order, until it returns
   // false.
   virtual absl::Status List(
