@@ -1,0 +1,173 @@
+#include "merge/delta/update_delta.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "cairn/v1/common.pb.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "core/tensor/dtype.h"
+#include "merge/delta/float_kernels.h"
+
+namespace cairn {
+namespace {
+
+// Elements converted at a time; bounds the memory of a read.
+constexpr int64_t kTileElements = 1 << 15;
+
+std::vector<float> Transposed(const std::vector<float>& matrix, int64_t rows,
+                              int64_t columns) {
+  std::vector<float> out(matrix.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) {
+      out[static_cast<size_t>(c * rows + r)] =
+          matrix[static_cast<size_t>(r * columns + c)];
+    }
+  }
+  return out;
+}
+
+// scale * B * A, or its transpose A^T * B^T where the base stores [in, out].
+class LoraDelta : public TensorDelta {
+ public:
+  explicit LoraDelta(LoraFactors factors) {
+    product_.rank = factors.rank;
+    product_.scale = static_cast<float>(factors.scale);
+    elements_ = factors.in * factors.out;
+    if (factors.transposed) {
+      left_ = Transposed(factors.a, factors.rank, factors.in);
+      right_ = Transposed(factors.b, factors.out, factors.rank);
+      product_.columns = factors.out;
+    } else {
+      left_ = std::move(factors.b);
+      right_ = std::move(factors.a);
+      product_.columns = factors.in;
+    }
+    product_.left = left_.data();
+    product_.right = right_.data();
+  }
+
+  absl::Status Read(int64_t first, absl::Span<float> out) const override {
+    if (first < 0 || first + static_cast<int64_t>(out.size()) > elements_) {
+      return absl::OutOfRangeError(absl::StrCat(
+          "elements [", first, ", ", first + static_cast<int64_t>(out.size()),
+          ") of a product of ", elements_, " elements"));
+    }
+    MultiplyLowRank(product_, first, out);
+    return absl::OkStatus();
+  }
+
+ private:
+  std::vector<float> left_;
+  std::vector<float> right_;
+  LowRankProduct product_;
+  int64_t elements_ = 0;
+};
+
+// tuned - base, for encodings that carry replacement values.
+class ReplacementDelta : public TensorDelta {
+ public:
+  ReplacementDelta(const Update& update, const Checkpoint& base,
+                   const CheckpointTensor& tensor)
+      : update_(update), base_(base), tensor_(tensor) {}
+
+  absl::Status Read(int64_t first, absl::Span<float> out) const override {
+    std::vector<char> bytes;
+    std::vector<float> before;
+    while (!out.empty()) {
+      const size_t count = std::min<size_t>(out.size(), kTileElements);
+      absl::Span<float> tile = out.subspan(0, count);
+      CAIRN_RETURN_IF_ERROR(ReadTile(first, tile, bytes, before));
+      first += static_cast<int64_t>(count);
+      out.remove_prefix(count);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status ReadTile(int64_t first, absl::Span<float> tile,
+                        std::vector<char>& bytes,
+                        std::vector<float>& before) const {
+    const int64_t width = DTypeBits(tensor_.dtype) / 8;
+    bytes.resize(tile.size() * static_cast<size_t>(width));
+    before.resize(tile.size());
+    absl::Span<char> raw = absl::MakeSpan(bytes);
+    CAIRN_RETURN_IF_ERROR(base_.ReadBytes(tensor_.name, first * width, raw));
+    ToFloats(tensor_.dtype, raw, absl::MakeSpan(before));
+    CAIRN_RETURN_IF_ERROR(update_.Overlay(tensor_.name, first, raw));
+    ToFloats(tensor_.dtype, raw, tile);
+    for (size_t i = 0; i < tile.size(); ++i) tile[i] -= before[i];
+    return absl::OkStatus();
+  }
+
+  const Update& update_;
+  const Checkpoint& base_;
+  const CheckpointTensor& tensor_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
+    const Update& update, const Checkpoint& base, absl::string_view tensor) {
+  if (update.Find(tensor) == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("the update does not touch tensor ", tensor));
+  }
+  if (update.encoding() == v1::Encoding::LORA) {
+    CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, update.ReadFactors(tensor));
+    return std::make_unique<LoraDelta>(std::move(factors));
+  }
+  const CheckpointTensor* entry = base.Find(tensor);
+  if (entry == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("the base of the update has no tensor ", tensor));
+  }
+  if (!IsNumeric(entry->dtype)) {
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "DTYPE_MISMATCH",
+        absl::StrCat("tensor ", tensor, " is ", DTypeName(entry->dtype),
+                     ": only F32, F16 and BF16 can be merged"),
+        {{"tensor", std::string(tensor)}});
+  }
+  return std::make_unique<ReplacementDelta>(update, base, *entry);
+}
+
+absl::StatusOr<std::vector<float>> ReadTunedTensor(const Update& update,
+                                                   const Checkpoint& base,
+                                                   absl::string_view tensor) {
+  const CheckpointTensor* entry = base.Find(tensor);
+  if (entry == nullptr) {
+    return absl::NotFoundError(absl::StrCat("the base has no tensor ", tensor));
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<TensorDelta> delta,
+                         OpenTensorDelta(update, base, tensor));
+  std::vector<float> tuned(static_cast<size_t>(entry->elements()));
+  CAIRN_RETURN_IF_ERROR(base.ReadFloats(tensor, 0, absl::MakeSpan(tuned)));
+  std::vector<float> tau(std::min<size_t>(tuned.size(), kTileElements));
+  for (size_t first = 0; first < tuned.size(); first += tau.size()) {
+    const size_t count = std::min(tau.size(), tuned.size() - first);
+    absl::Span<float> tile(tau.data(), count);
+    CAIRN_RETURN_IF_ERROR(delta->Read(static_cast<int64_t>(first), tile));
+    AddScaled(1.0f, tile, absl::MakeSpan(tuned).subspan(first, count));
+  }
+  return tuned;
+}
+
+absl::Status CheckFits(const Update& update, const Checkpoint& base,
+                       absl::string_view base_digest) {
+  v1::TensorManifest manifest;
+  for (const CheckpointTensor& tensor : base.tensors()) {
+    v1::Tensor& entry = *manifest.add_tensors();
+    entry.set_name(tensor.name);
+    entry.set_dtype(std::string(DTypeName(tensor.dtype)));
+    for (int64_t d : tensor.shape) entry.add_shape(d);
+    entry.set_size_bytes(tensor.size_bytes());
+  }
+  if (!base_digest.empty()) {
+    return CheckAgainstBase(update, manifest, base_digest);
+  }
+  return CheckAgainstBase(update, manifest, update.base_digest());
+}
+
+}  // namespace cairn
