@@ -1,0 +1,78 @@
+#ifndef CAIRN_SERVER_GATE_PAIRED_DIFFERENCE_H_
+#define CAIRN_SERVER_GATE_PAIRED_DIFFERENCE_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "cairn/v1/common.pb.h"
+#include "cairn/v1/job.pb.h"
+
+namespace cairn {
+
+// The paired gain d of a candidate over a base on one split, with its error;
+// d > 0 is better.
+//   Likelihood metrics (perplexity and its kin): d = 1 - exp(delta), delta the
+//   change of the mean negative log-likelihood a token, a ratio of sums over
+//   items whose error is by the delta method.
+//   Accuracies: d = mean difference of the items' points.
+// Items of one group are one cluster. Bounds are Student's t with clusters - 1
+// degrees of freedom, taken for likelihood on the log scale, so that they map
+// through exp.
+class PairedDifference {
+ public:
+  // INVALID_ARGUMENT when the two are not of the same suite, version, split
+  // and items, or hold what is not a finite number.
+  static absl::StatusOr<PairedDifference> Compare(
+      const v1::SplitScores& base, const v1::SplitScores& candidate);
+
+  double gain() const;
+  // One-sided (1 - alpha) bounds of the gain.
+  double LowerBound(double alpha) const;
+  double UpperBound(double alpha) const;
+  // Standard error of the gain.
+  double standard_error() const;
+  // p-value of the one-sided test that the gain is below (above) `threshold`:
+  // small when it surely is.
+  double PValueBelow(double threshold) const;
+  double PValueAbove(double threshold) const;
+  // The smallest gain that would be shown (lower bound > 0) in 80 % of cases.
+  double MinimumDetectableEffect(double alpha) const;
+  double degrees_of_freedom() const { return degrees_; }
+
+  // The report of both sides with every figure, its id included.
+  // `margin` sets the step to which authors see the gain:
+  // max(margin / 4, standard error).
+  v1::Report MakeReport(double alpha, double margin,
+                        absl::string_view device_class) const;
+
+ private:
+  PairedDifference() = default;
+
+  double ToScale(double gain) const;
+  double FromScale(double x) const;
+  // The metric of the candidate if the scale were x, the base being as it is.
+  double MetricAt(double x) const;
+
+  bool is_likelihood_ = false;
+  double x_ = 0;      // gain on the scale of the test
+  double error_ = 0;  // its standard error
+  double degrees_ = 0;
+  double base_nll_ = 0;  // mean negative log-likelihood a token
+  int64_t items_ = 0;
+  std::string suite_, split_, metric_;
+  int32_t suite_version_ = 0;
+  double base_value_ = 0, candidate_value_ = 0;
+};
+
+// True for metrics that are functions of the likelihood of the text.
+bool IsLikelihoodMetric(absl::string_view metric);
+
+// The report as authors and readers see it: the gain in steps of
+// rounding_step, and nothing that tells more.
+v1::Report Rounded(const v1::Report& report);
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_GATE_PAIRED_DIFFERENCE_H_
