@@ -1,0 +1,260 @@
+#include "server/config/hub_config.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <functional>
+#include <map>
+#include <set>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "core/base/file.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+
+namespace cairn {
+namespace {
+
+constexpr int64_t kConfigBytesMax = 1 << 20;
+
+// A value's place in the file, for messages: "hub.yaml:3: uploads.open_max".
+struct Place {
+  absl::string_view label;
+  std::string key;
+};
+
+absl::Status Wrong(const Place& place, const YAML::Node& node,
+                   absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(
+      place.label, ":", node.Mark().line + 1, ": ", place.key, " ", what));
+}
+
+absl::StatusOr<std::string> Scalar(const Place& place, const YAML::Node& node,
+                                   absl::string_view wanted) {
+  if (!node.IsScalar() || node.Scalar().empty()) {
+    return Wrong(place, node, absl::StrCat("must be ", wanted));
+  }
+  return node.Scalar();
+}
+
+using Reader =
+    std::function<absl::Status(const Place& place, const YAML::Node& node)>;
+using Section = std::map<std::string, Reader>;
+
+Reader Text(std::string* out) {
+  return [out](const Place& place, const YAML::Node& node) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(*out, Scalar(place, node, "a text"));
+    return absl::OkStatus();
+  };
+}
+
+template <typename Int>
+Reader Number(Int* out, Int smallest, Int largest) {
+  return [=](const Place& place, const YAML::Node& node) -> absl::Status {
+    std::string wanted =
+        absl::StrCat("a whole number from ", smallest, " to ", largest);
+    CAIRN_ASSIGN_OR_RETURN(std::string text, Scalar(place, node, wanted));
+    Int value = 0;
+    if (!absl::SimpleAtoi(text, &value) || value < smallest ||
+        value > largest) {
+      return Wrong(place, node,
+                   absl::StrCat("is '", text, "' and must be ", wanted));
+    }
+    *out = value;
+    return absl::OkStatus();
+  };
+}
+
+Reader Time(absl::Duration* out, absl::Duration smallest) {
+  return [=](const Place& place, const YAML::Node& node) -> absl::Status {
+    std::string wanted =
+        absl::StrCat("a duration such as 90s, 15m or 24h, at least ",
+                     absl::FormatDuration(smallest));
+    CAIRN_ASSIGN_OR_RETURN(std::string text, Scalar(place, node, wanted));
+    absl::Duration value;
+    if (!absl::ParseDuration(text, &value) || value < smallest ||
+        value == absl::InfiniteDuration()) {
+      return Wrong(place, node,
+                   absl::StrCat("is '", text, "' and must be ", wanted));
+    }
+    *out = value;
+    return absl::OkStatus();
+  };
+}
+
+Reader OneOf(std::string* out, std::set<std::string> choices) {
+  return [=](const Place& place, const YAML::Node& node) -> absl::Status {
+    std::string wanted = absl::StrCat("one of ", absl::StrJoin(choices, ", "));
+    CAIRN_ASSIGN_OR_RETURN(std::string text, Scalar(place, node, wanted));
+    if (!choices.contains(text)) {
+      return Wrong(place, node,
+                   absl::StrCat("is '", text, "' and must be ", wanted));
+    }
+    *out = text;
+    return absl::OkStatus();
+  };
+}
+
+Reader Exposure(HttpExposure* out) {
+  return [out](const Place& place, const YAML::Node& node) -> absl::Status {
+    std::string text;
+    CAIRN_RETURN_IF_ERROR(OneOf(&text, {"true", "false"})(place, node));
+    *out = text == "true" ? HttpExposure::kBehindProxy
+                          : HttpExposure::kLoopbackOnly;
+    return absl::OkStatus();
+  };
+}
+
+std::string KnownKeys(const Section& section) {
+  return absl::StrJoin(section, ", ", [](std::string* out, const auto& entry) {
+    absl::StrAppend(out, entry.first);
+  });
+}
+
+absl::Status ReadSection(const Place& place, const YAML::Node& node,
+                         const Section& section) {
+  if (!node.IsMap()) {
+    return Wrong(
+        place, node,
+        absl::StrCat("must be a mapping with keys of: ", KnownKeys(section)));
+  }
+  std::set<std::string> seen;
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar()) {
+      return Wrong(place, entry.first, "has a key that is not a text");
+    }
+    const std::string& key = entry.first.Scalar();
+    Place at{place.label,
+             place.key.empty() ? key : absl::StrCat(place.key, ".", key)};
+    auto known = section.find(key);
+    if (known == section.end()) {
+      return Wrong(
+          at, entry.first,
+          absl::StrCat("is not a setting; known here: ", KnownKeys(section)));
+    }
+    if (!seen.insert(key).second) {
+      return Wrong(at, entry.first, "is given twice");
+    }
+    CAIRN_RETURN_IF_ERROR(known->second(at, entry.second));
+  }
+  return absl::OkStatus();
+}
+
+Reader Nested(Section section) {
+  return [section = std::move(section)](const Place& place,
+                                        const YAML::Node& node) {
+    return ReadSection(place, node, section);
+  };
+}
+
+Section Settings(HubConfig& config) {
+  constexpr int kMany = 1'000'000;
+  constexpr absl::Duration kSecond = absl::Seconds(1);
+  return {
+      {"listen", Text(&config.listen)},
+      {"http_listen", Text(&config.http_listen)},
+      {"behind_proxy", Exposure(&config.http_exposure)},
+      {"tls", Nested({{"certificate", Text(&config.tls.certificate)},
+                      {"key", Text(&config.tls.key)},
+                      {"ca", Text(&config.tls.ca)}})},
+      {"threads", Number(&config.threads, 1, 256)},
+      {"requests_queued", Number(&config.requests_queued, 1, kMany)},
+      {"uploads",
+       Nested({{"open_max", Number(&config.uploads.open_max, 1, kMany)},
+               {"idle_ttl", Time(&config.uploads.idle_ttl, kSecond)},
+               {"bytes_max", Number(&config.uploads.bytes_max, int64_t{1},
+                                    int64_t{1} << 50)},
+               {"streams_max", Number(&config.uploads.streams_max, 1, 4096)}})},
+      {"workers",
+       Nested({{"lease_ttl", Time(&config.workers.lease_ttl, kSecond)},
+               {"heartbeat", Time(&config.workers.heartbeat, kSecond / 10)}})},
+      {"retention",
+       Nested({{"rejected", Time(&config.retention.rejected, kSecond)},
+               {"needs_review", Time(&config.retention.needs_review, kSecond)},
+               {"unreferenced",
+                Time(&config.retention.unreferenced, absl::Minutes(1))}})},
+      {"drain_timeout", Time(&config.drain_timeout, absl::ZeroDuration())},
+      {"log_level",
+       OneOf(&config.log_level, {"debug", "info", "warning", "error"})},
+  };
+}
+
+// yaml-cpp reports by exceptions; they end here.
+absl::StatusOr<YAML::Node> LoadYaml(absl::string_view yaml,
+                                    absl::string_view label) {
+  try {
+    return YAML::Load(std::string(yaml));
+  } catch (const YAML::Exception& error) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        label, ":", error.mark.line + 1, ": not YAML: ", error.msg));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<HubConfig> ParseHubConfig(absl::string_view yaml,
+                                         absl::string_view label) {
+  CAIRN_ASSIGN_OR_RETURN(YAML::Node root, LoadYaml(yaml, label));
+  HubConfig config;
+  if (root.IsNull()) return config;
+  CAIRN_RETURN_IF_ERROR(ReadSection({label, ""}, root, Settings(config)));
+  return config;
+}
+
+absl::StatusOr<HubConfig> LoadHubConfig(const std::string& path) {
+  CAIRN_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kConfigBytesMax));
+  return ParseHubConfig(text, path);
+}
+
+absl::StatusOr<HostPort> ParseHostPort(absl::string_view address,
+                                       absl::string_view what) {
+  absl::Status wrong = absl::InvalidArgumentError(
+      absl::StrCat(what, " '", address,
+                   "' is not HOST:PORT, e.g. 127.0.0.1:7443 or [::1]:7443"));
+  size_t colon = address.rfind(':');
+  if (colon == absl::string_view::npos) return wrong;
+  absl::string_view host = address.substr(0, colon);
+  HostPort out;
+  if (!absl::SimpleAtoi(address.substr(colon + 1), &out.port) || out.port < 0 ||
+      out.port > 65'535) {
+    return wrong;
+  }
+  if (absl::ConsumePrefix(&host, "[")) {
+    if (!absl::ConsumeSuffix(&host, "]")) return wrong;
+  } else if (host.find(':') != absl::string_view::npos) {
+    return wrong;
+  }
+  if (host.empty()) return wrong;
+  out.host = std::string(host);
+  return out;
+}
+
+bool IsLoopback(absl::string_view host) {
+  return host == "localhost" || host == "::1" ||
+         absl::StripPrefix(host, "127.") != host;
+}
+
+absl::Status CheckHubConfig(const HubConfig& config) {
+  CAIRN_RETURN_IF_ERROR(ParseHostPort(config.listen, "listen"));
+  CAIRN_ASSIGN_OR_RETURN(HostPort http,
+                         ParseHostPort(config.http_listen, "http_listen"));
+  if (!IsLoopback(http.host) &&
+      config.http_exposure == HttpExposure::kLoopbackOnly) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "http_listen '", config.http_listen,
+        "' would serve plain HTTP beyond this machine; use 127.0.0.1, or "
+        "--behind-proxy when a TLS proxy stands before it"));
+  }
+  if (config.workers.heartbeat * 2 > config.workers.lease_ttl) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "workers.heartbeat ", absl::FormatDuration(config.workers.heartbeat),
+        " is more than half of workers.lease_ttl ",
+        absl::FormatDuration(config.workers.lease_ttl),
+        ": one lost heartbeat would end a lease"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

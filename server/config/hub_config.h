@@ -1,0 +1,84 @@
+#ifndef CAIRN_SERVER_CONFIG_HUB_CONFIG_H_
+#define CAIRN_SERVER_CONFIG_HUB_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace cairn {
+
+// Whether the plain HTTP listener may leave loopback.
+enum class HttpExposure { kLoopbackOnly, kBehindProxy };
+
+// What a hub is started with. The YAML file has the same names; README.md of
+// this folder lists them. Flags of cairnd win over the file.
+struct HubConfig {
+  struct Tls {
+    // PEM files; relative to the data directory.
+    std::string certificate = "tls/server.pem";
+    std::string key = "tls/server.key";
+    // What clients trust; written to the ready file.
+    std::string ca = "tls/ca.pem";
+  };
+  struct Uploads {
+    int open_max = 16;                          // open uploads an identity
+    absl::Duration idle_ttl = absl::Hours(24);  // then an idle one is dropped
+    int64_t bytes_max = int64_t{1} << 40;       // largest single upload
+    int streams_max = 64;  // streams that move data at once
+  };
+  struct Workers {
+    absl::Duration lease_ttl = absl::Seconds(60);
+    absl::Duration heartbeat = absl::Seconds(15);
+  };
+  struct Retention {
+    // Bytes of refused updates.
+    absl::Duration rejected = absl::Hours(24 * 7);
+    // Contributions that nobody reviews are withdrawn.
+    absl::Duration needs_review = absl::Hours(24 * 30);
+    // Blobs that no record names.
+    absl::Duration unreferenced = absl::Hours(24);
+  };
+
+  std::string listen = "127.0.0.1:7443";
+  std::string http_listen = "127.0.0.1:7480";
+  HttpExposure http_exposure = HttpExposure::kLoopbackOnly;
+  Tls tls;
+  int threads = 8;             // that run requests which touch the disk
+  int requests_queued = 1024;  // requests that may wait for a thread
+  Uploads uploads;
+  Workers workers;
+  Retention retention;
+  absl::Duration drain_timeout = absl::Seconds(20);
+  std::string log_level = "info";
+};
+
+// Reads YAML over the defaults. Strict: INVALID_ARGUMENT naming `label`, the
+// line and the key for a key that is unknown or given twice, a value of the
+// wrong kind or out of range, and for YAML that does not parse.
+absl::StatusOr<HubConfig> ParseHubConfig(absl::string_view yaml,
+                                         absl::string_view label);
+// NOT_FOUND when there is no such file.
+absl::StatusOr<HubConfig> LoadHubConfig(const std::string& path);
+
+// HOST and PORT of "HOST:PORT" or "[IPv6]:PORT". INVALID_ARGUMENT otherwise;
+// `what` names the setting.
+struct HostPort {
+  std::string host;
+  int port = 0;
+};
+absl::StatusOr<HostPort> ParseHostPort(absl::string_view address,
+                                       absl::string_view what);
+// True for addresses that only this machine can reach.
+bool IsLoopback(absl::string_view host);
+
+// Rules between settings: addresses parse, HTTP stays on loopback unless it
+// is behind a proxy. Call after flags were applied.
+absl::Status CheckHubConfig(const HubConfig& config);
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_CONFIG_HUB_CONFIG_H_
