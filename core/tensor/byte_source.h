@@ -49,9 +49,8 @@ std::unique_ptr<ByteSource> MakeSliceSource(SharedSource source, int64_t offset,
 // The bytes of `parts`, one after the other.
 std::unique_ptr<ByteSource> MakeConcatSource(std::vector<SharedSource> parts);
 
-// The regular files in a directory and its sub-directories by relative path;
-// links and everything else are not followed. NOT_FOUND when there is no such
-// directory.
+// The files that lie directly in a directory, by name. NOT_FOUND when there is
+// no such directory.
 absl::StatusOr<FileMap> OpenDirectorySources(const std::string& directory);
 
 // Reads everything; LIMIT_EXCEEDED past `size_max` bytes. For small files.

@@ -1,0 +1,204 @@
+#include "core/tensor/dtype.h"
+
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/base/log.h"
+
+static_assert(std::endian::native == std::endian::little,
+              "tensors are little-endian and read in place");
+
+namespace cairn {
+namespace {
+
+struct DTypeFacts {
+  const char* name;
+  int bits;
+};
+
+// In the order of DType.
+constexpr std::array<DTypeFacts, 22> kFacts = {{
+    {"BOOL", 8},    {"F4", 4},          {"F6_E2M3", 6},     {"F6_E3M2", 6},
+    {"U8", 8},      {"I8", 8},          {"F8_E5M2", 8},     {"F8_E4M3", 8},
+    {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},        {"BF16", 16},       {"I32", 32},
+    {"U32", 32},    {"F32", 32},        {"C64", 64},        {"F64", 64},
+    {"I64", 64},    {"U64", 64},
+}};
+
+const DTypeFacts& Facts(DType dtype) {
+  return kFacts[static_cast<size_t>(dtype)];
+}
+
+template <typename T>
+T Load(const char* at) {
+  T value;
+  std::memcpy(&value, at, sizeof(value));
+  return value;
+}
+
+// Fabian Giesen's conversions: exact, without branches that would keep the
+// compiler from vectorising.
+float HalfToFloat(uint16_t half) {
+  constexpr uint32_t kExponent = 0x7c00U << 13;
+  uint32_t bits = (half & 0x7fffU) << 13;
+  const uint32_t exponent = bits & kExponent;
+  bits += (127U - 15U) << 23;
+  const uint32_t special = bits + ((128U - 16U) << 23);
+  const float small = std::bit_cast<float>(bits + (1U << 23)) -
+                      std::bit_cast<float>(113U << 23);
+  bits = exponent == kExponent ? special : bits;
+  bits = exponent == 0 ? std::bit_cast<uint32_t>(small) : bits;
+  return std::bit_cast<float>(bits | ((half & 0x8000U) << 16));
+}
+
+uint16_t FloatToHalf(float value) {
+  constexpr uint32_t kInfinity = 255U << 23;
+  constexpr uint32_t kTooLarge = (127U + 16U) << 23;
+  constexpr uint32_t kMagic = (127U - 15U + 23U - 10U + 1U) << 23;
+  uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = bits & 0x80000000U;
+  bits ^= sign;
+  const uint32_t special = bits > kInfinity ? 0x7e00U : 0x7c00U;
+  const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(bits) +
+                                                 std::bit_cast<float>(kMagic)) -
+                         kMagic;
+  const uint32_t odd = (bits >> 13) & 1U;
+  const uint32_t normal = (bits - ((127U - 15U) << 23) + 0xfffU + odd) >> 13;
+  uint32_t out = bits < (113U << 23) ? small : normal;
+  out = bits >= kTooLarge ? special : out;
+  return static_cast<uint16_t>(out | (sign >> 16));
+}
+
+uint16_t FloatToBfloat(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+  const uint32_t quiet = (bits >> 16) | 0x40U;
+  return static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet
+                                                                  : rounded);
+}
+
+// True when no element has all bits of `mask` (its exponent) set.
+template <typename T>
+bool NoneSpecial(absl::Span<const char> bytes, T mask) {
+  bool found = false;
+  for (size_t i = 0; i + sizeof(T) <= bytes.size(); i += sizeof(T)) {
+    found |= (Load<T>(bytes.data() + i) & mask) == mask;
+  }
+  return !found;
+}
+
+bool NoneEqual(absl::Span<const char> bytes, uint8_t value) {
+  return std::memchr(bytes.data(), value, bytes.size()) == nullptr;
+}
+
+}  // namespace
+
+absl::string_view DTypeName(DType dtype) { return Facts(dtype).name; }
+
+std::optional<DType> ParseDType(absl::string_view name) {
+  for (size_t i = 0; i < kFacts.size(); ++i) {
+    if (name == kFacts[i].name) return static_cast<DType>(i);
+  }
+  return std::nullopt;
+}
+
+int DTypeBits(DType dtype) { return Facts(dtype).bits; }
+
+bool IsNumeric(DType dtype) {
+  return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16;
+}
+
+absl::StatusOr<int64_t> PackedBytes(DType dtype,
+                                    absl::Span<const int64_t> shape) {
+  int64_t bits = DTypeBits(dtype);
+  for (int64_t dimension : shape) {
+    if (dimension < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("dimension ", dimension, " is negative"));
+    }
+    if (__builtin_mul_overflow(bits, dimension, &bits)) {
+      return absl::InvalidArgumentError(
+          "the product of the dimensions overflows 64 bits");
+    }
+  }
+  if (bits % 8 != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        bits, " bits of ", Facts(dtype).name, " are not whole bytes"));
+  }
+  return bits / 8;
+}
+
+void ToFloats(DType dtype, absl::Span<const char> bytes,
+              absl::Span<float> out) {
+  CAIRN_CHECK(IsNumeric(dtype) &&
+              bytes.size() * 8 ==
+                  out.size() * static_cast<size_t>(DTypeBits(dtype)));
+  const char* in = bytes.data();
+  const size_t n = out.size();
+  if (dtype == DType::kF32) {
+    if (n > 0) std::memcpy(out.data(), in, bytes.size());
+  } else if (dtype == DType::kBF16) {
+    for (size_t i = 0; i < n; ++i) {
+      out[i] = std::bit_cast<float>(
+          static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
+    }
+  } else {
+    for (size_t i = 0; i < n; ++i) {
+      out[i] = HalfToFloat(Load<uint16_t>(in + 2 * i));
+    }
+  }
+}
+
+void FromFloats(DType dtype, absl::Span<const float> in,
+                absl::Span<char> bytes) {
+  CAIRN_CHECK(IsNumeric(dtype) &&
+              bytes.size() * 8 ==
+                  in.size() * static_cast<size_t>(DTypeBits(dtype)));
+  char* out = bytes.data();
+  const size_t n = in.size();
+  if (dtype == DType::kF32) {
+    if (n > 0) std::memcpy(out, in.data(), bytes.size());
+  } else if (dtype == DType::kBF16) {
+    for (size_t i = 0; i < n; ++i) {
+      const uint16_t value = FloatToBfloat(in[i]);
+      std::memcpy(out + 2 * i, &value, 2);
+    }
+  } else {
+    for (size_t i = 0; i < n; ++i) {
+      const uint16_t value = FloatToHalf(in[i]);
+      std::memcpy(out + 2 * i, &value, 2);
+    }
+  }
+}
+
+bool AllFinite(DType dtype, absl::Span<const char> bytes) {
+  if (bytes.empty()) return true;
+  switch (dtype) {
+    case DType::kF32:
+    case DType::kC64:
+      return NoneSpecial<uint32_t>(bytes, 0x7f800000U);
+    case DType::kF64:
+      return NoneSpecial<uint64_t>(bytes, 0x7ff0000000000000U);
+    case DType::kF16:
+      return NoneSpecial<uint16_t>(bytes, 0x7c00U);
+    case DType::kBF16:
+      return NoneSpecial<uint16_t>(bytes, 0x7f80U);
+    case DType::kF8E5M2:
+      return NoneSpecial<uint8_t>(bytes, 0x7cU);
+    case DType::kF8E4M3:
+      return NoneSpecial<uint8_t>(bytes, 0x7fU);
+    case DType::kF8E8M0:
+      return NoneEqual(bytes, 0xff);
+    case DType::kF8E4M3FNUZ:
+    case DType::kF8E5M2FNUZ:
+      return NoneEqual(bytes, 0x80);
+    default:
+      return true;
+  }
+}
+
+}  // namespace cairn
