@@ -1,0 +1,160 @@
+#include "storage/fs/fs_blob_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/log.h"
+#include "storage/testing/blob_store_conformance.h"
+#include "storage/testing/temporary_directory.h"
+
+namespace cairn::testing {
+namespace {
+
+namespace stdfs = std::filesystem;
+
+class FsBlobs : public BlobStoreHarness {
+ public:
+  FsBlobs() { Reopen(); }
+  BlobStore& store() override { return *store_; }
+  bool Reopen() override {
+    store_.reset();
+    auto opened = FsBlobStore::Open(directory_ / "data");
+    CAIRN_CHECK(opened.ok());
+    store_ = *std::move(opened);
+    return true;
+  }
+
+ private:
+  TemporaryDirectory directory_;
+  std::unique_ptr<FsBlobStore> store_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Fs, BlobStoreConformance, ::testing::Values([] {
+                           return std::make_unique<FsBlobs>();
+                         }));
+
+class FsBlobStoreTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<FsBlobStore> Open() {
+    auto opened = FsBlobStore::Open(directory_.path());
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    return *std::move(opened);
+  }
+  std::string BlobPath(const Digest& digest) {
+    std::string hex = digest.hex();
+    return directory_ /
+           ("blobs/" + hex.substr(0, 2) + "/" + hex.substr(2, 2) + "/" + hex);
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(FsBlobStoreTest, AppendedBytesOfADeadWriterAreFoundAgain) {
+  auto writer = Open()->Begin("u");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append("as after a kill").ok());
+  writer->reset();
+  auto resumed = Open()->Resume("u");
+  ASSERT_TRUE(resumed.ok());
+  EXPECT_EQ((*resumed)->size(), 15);
+}
+
+TEST_F(FsBlobStoreTest, LeftoversOfPutAreDroppedAtOpen) {
+  Open();
+  std::ofstream(directory_ / "uploads/0123.tmp") << "half";
+  std::ofstream(directory_ / "uploads/kept.part") << "half";
+  auto store = Open();
+  EXPECT_FALSE(stdfs::exists(directory_ / "uploads/0123.tmp"));
+  EXPECT_THAT(*store->ListUploads(), ::testing::ElementsAre("kept"));
+}
+
+TEST_F(FsBlobStoreTest, StrangeFilesAreNotBlobs) {
+  auto store = Open();
+  auto digest = store->Put("x");
+  ASSERT_TRUE(digest.ok());
+  std::ofstream(stdfs::path(BlobPath(*digest)).parent_path() / "README") << "?";
+  int seen = 0;
+  ASSERT_TRUE(store
+                  ->List([&](const BlobStat& stat) {
+                    EXPECT_EQ(stat.digest, *digest);
+                    ++seen;
+                    return true;
+                  })
+                  .ok());
+  EXPECT_EQ(seen, 1);
+}
+
+TEST_F(FsBlobStoreTest, TruncatedBlobIsDataLossWhenRead) {
+  auto store = Open();
+  auto digest = store->Put("0123456789");
+  ASSERT_TRUE(digest.ok());
+  auto source = store->Open(*digest);
+  ASSERT_TRUE(source.ok());
+  stdfs::resize_file(BlobPath(*digest), 4);
+  std::string out(10, '\0');
+  absl::Status status = (*source)->ReadAt(0, absl::MakeSpan(out));
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+}
+
+TEST_F(FsBlobStoreTest, PutHealsABlobOfTheWrongLength) {
+  auto store = Open();
+  auto digest = store->Put("0123456789");
+  ASSERT_TRUE(digest.ok());
+  stdfs::resize_file(BlobPath(*digest), 4);
+  ASSERT_TRUE(store->Put("0123456789").ok());
+  EXPECT_EQ(store->Stat(*digest)->size_bytes, 10);
+}
+
+TEST_F(FsBlobStoreTest, BytesChangedOnTheDiskNeverBecomeABlob) {
+  auto writer = Open()->Begin("u");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append("good bytes").ok());
+  ASSERT_TRUE((*writer)->Sync().ok());
+  writer->reset();
+  std::ofstream(directory_ / "uploads/u.part") << "evil bytes";
+  auto store = Open();
+  auto resumed = store->Resume("u");
+  ASSERT_TRUE(resumed.ok());
+  const Digest digest = Digest::Of("good bytes");
+  EXPECT_TRUE(absl::IsInvalidArgument(std::move(**resumed).Commit(digest)));
+  EXPECT_TRUE(absl::IsNotFound(store->Stat(digest).status()));
+}
+
+// RLIMIT_FSIZE makes writes past a size fail in the middle, as a full disk
+// does; which errno it is does not matter to what must be kept.
+TEST_F(FsBlobStoreTest, FailedAppendLosesNothingAndCanBeRepeated) {
+  auto store = Open();
+  auto writer = store->Begin("u");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append(std::string(3000, 'a')).ok());
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit tight = {.rlim_cur = 4096, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  absl::Status status = (*writer)->Append(std::string(3000, 'b'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_FALSE(status.ok());
+  EXPECT_EQ((*writer)->size(), 3000);
+  EXPECT_EQ(stdfs::file_size(directory_ / "uploads/u.part"), 3000);
+  ASSERT_TRUE((*writer)->Append(std::string(3000, 'b')).ok());
+  EXPECT_TRUE(
+      std::move(**writer)
+          .Commit(Digest::Of(std::string(3000, 'a') + std::string(3000, 'b')))
+          .ok());
+}
+
+TEST_F(FsBlobStoreTest, DirectoryThatCannotBeMadeIsAClearError) {
+  std::ofstream(directory_ / "file") << "x";
+  auto store = FsBlobStore::Open(directory_ / "file/data");
+  ASSERT_FALSE(store.ok());
+  EXPECT_NE(store.status().message().find("file/data"),
+            absl::string_view::npos);
+}
+
+}  // namespace
+}  // namespace cairn::testing

@@ -1,0 +1,122 @@
+#include "storage/fs/posix_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/file.h"
+#include "core/base/status_macros.h"
+
+namespace cairn {
+
+absl::Status FileError(int error, absl::string_view doing,
+                       const std::string& path) {
+  absl::Status status = SystemError(error, absl::StrCat(doing, " ", path));
+  if (!absl::IsInternal(status)) return status;
+  return absl::UnavailableError(status.message());
+}
+
+absl::StatusOr<PosixFile> PosixFile::Open(const std::string& path, int flags) {
+  int fd = open(path.c_str(), flags | O_CLOEXEC, 0644);
+  if (fd < 0) return FileError(errno, "open", path);
+  return PosixFile(path, fd);
+}
+
+PosixFile::~PosixFile() {
+  if (fd_ >= 0) close(fd_);
+}
+
+absl::StatusOr<int64_t> PosixFile::Size() const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return FileError(errno, "stat", path_);
+  return static_cast<int64_t>(info.st_size);
+}
+
+absl::Time PosixFile::ModifiedAt() const {
+  struct stat info;
+  if (fstat(fd_, &info) != 0) return absl::InfinitePast();
+  return absl::TimeFromTimespec(info.st_mtim);
+}
+
+absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
+                               int64_t size) const {
+  if (offset < 0 || offset > size ||
+      static_cast<int64_t>(out.size()) > size - offset) {
+    return absl::OutOfRangeError(
+        absl::StrCat("read of ", out.size(), " bytes at ", offset, " of ",
+                     path_, " passes its end at ", size));
+  }
+  while (!out.empty()) {
+    ssize_t n = pread(fd_, out.data(), out.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      return absl::DataLossError(absl::StrCat(
+          path_, " cannot be read at ", offset, ": ",
+          n == 0 ? "it is shorter than it was" : std::strerror(errno)));
+    }
+    offset += n;
+    out.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) {
+  const int64_t start = offset;
+  while (!bytes.empty()) {
+    ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      absl::Status status = FileError(errno, "write", path_);
+      if (ftruncate(fd_, start) != 0) {
+        return absl::UnavailableError(absl::StrCat(
+            status.message(), "; nor can it be cut back to ", start));
+      }
+      return status;
+    }
+    offset += n;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
+void PosixFile::StartWriteback(int64_t offset, int64_t size) {
+  // Advice only: SyncBytes() reports what goes wrong.
+  (void)sync_file_range(fd_, offset, size, SYNC_FILE_RANGE_WRITE);
+}
+
+absl::Status PosixFile::SyncBytes() {
+  if (fdatasync(fd_) != 0) return FileError(errno, "sync", path_);
+  return absl::OkStatus();
+}
+
+absl::Status PosixFile::SyncAll() {
+  if (fsync(fd_) != 0) return FileError(errno, "sync", path_);
+  return absl::OkStatus();
+}
+
+absl::Status PosixFile::SetModifiedNow() {
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                             {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  if (futimens(fd_, times) != 0) return FileError(errno, "touch", path_);
+  return absl::OkStatus();
+}
+
+absl::Status SyncDirectory(const std::string& path) {
+  CAIRN_ASSIGN_OR_RETURN(PosixFile directory,
+                         PosixFile::Open(path, O_RDONLY | O_DIRECTORY));
+  return directory.SyncAll();
+}
+
+absl::Status MakeDurableDirectory(const std::string& path) {
+  if (mkdir(path.c_str(), 0755) != 0) {
+    if (errno == EEXIST) return absl::OkStatus();
+    return FileError(errno, "make directory", path);
+  }
+  return SyncDirectory(path.substr(0, path.rfind('/')));
+}
+
+}  // namespace cairn

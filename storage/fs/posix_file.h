@@ -1,0 +1,63 @@
+#ifndef CAIRN_STORAGE_FS_POSIX_FILE_H_
+#define CAIRN_STORAGE_FS_POSIX_FILE_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace cairn {
+
+// An open file descriptor with its path, closed at the end. Errors name the
+// path; those of reading bytes that exist are DATA_LOSS.
+class PosixFile {
+ public:
+  // `flags` as for open(2), O_CLOEXEC added. NOT_FOUND, ALREADY_EXISTS (with
+  // O_EXCL), RESOURCE_EXHAUSTED or UNAVAILABLE.
+  static absl::StatusOr<PosixFile> Open(const std::string& path, int flags);
+
+  PosixFile(PosixFile&& other) noexcept
+      : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
+  PosixFile& operator=(PosixFile&&) = delete;
+  ~PosixFile();
+
+  const std::string& path() const { return path_; }
+  absl::StatusOr<int64_t> Size() const;
+  absl::Time ModifiedAt() const;
+  // All of `out`, or an error. OUT_OF_RANGE past `size`.
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out, int64_t size) const;
+  // All of `bytes`; on failure the file is as long as it was (`offset`).
+  absl::Status WriteAt(int64_t offset, absl::string_view bytes);
+  // Starts writing a range back to the disk without waiting for it.
+  void StartWriteback(int64_t offset, int64_t size);
+  // Data and length are durable when this returns.
+  absl::Status SyncBytes();
+  // Data, length and times are durable when this returns.
+  absl::Status SyncAll();
+  absl::Status SetModifiedNow();
+
+ private:
+  PosixFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+
+  std::string path_;
+  int fd_;
+};
+
+// Makes names created, renamed or removed in a directory durable.
+absl::Status SyncDirectory(const std::string& path);
+
+// Makes a directory (not its parents) and its name durable; OK when it exists.
+absl::Status MakeDurableDirectory(const std::string& path);
+
+// The error of a system call on `path` by errno.
+absl::Status FileError(int error, absl::string_view doing,
+                       const std::string& path);
+
+}  // namespace cairn
+
+#endif  // CAIRN_STORAGE_FS_POSIX_FILE_H_
