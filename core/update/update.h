@@ -66,6 +66,9 @@ class Update {
   // LoRA only: the factors of a touched tensor. FAILED_PRECONDITION otherwise.
   virtual absl::StatusOr<LoraFactors> ReadFactors(
       absl::string_view tensor) const;
+  // Bytes that ReadFactors() puts in memory for a touched tensor; 0 for other
+  // encodings. Known from headers alone.
+  virtual int64_t FactorBytes(absl::string_view /*tensor*/) const { return 0; }
 
   // Sparse and dense only: turns packed bytes of the base's tensor, from
   // element `first` on, into those of the tuned one, in place.
