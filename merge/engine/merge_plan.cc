@@ -1,0 +1,130 @@
+#include "merge/engine/merge_plan.h"
+
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/log.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "core/tensor/dtype.h"
+#include "merge/delta/update_delta.h"
+
+namespace cairn {
+namespace {
+
+// Both are multiples of what sums over a tensor are blocked by, so that no
+// result depends on them.
+constexpr int64_t kTileElements = 1 << 16;
+constexpr int64_t kTileElementsMin = 1 << 13;
+
+absl::Status CheckHead(const MergeInput& input, const TouchedTensor& touched,
+                       const CheckpointTensor* tensor) {
+  if (tensor == nullptr || tensor->shape != touched.shape) {
+    return ReasonedError(
+        absl::StatusCode::kFailedPrecondition, "STALE_BASE",
+        absl::StrCat(input.contribution, " changes tensor ", touched.name, " ",
+                     ShapeText(touched.shape), ", which the head has ",
+                     tensor == nullptr
+                         ? "not"
+                         : absl::StrCat("as ", ShapeText(tensor->shape)),
+                     ": train it again on the latest release"),
+        {{"tensor", touched.name}, {"contribution", input.contribution}});
+  }
+  if (!IsNumeric(tensor->dtype)) {
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "DTYPE_MISMATCH",
+        absl::StrCat(input.contribution, " changes tensor ", touched.name,
+                     ", which is ", DTypeName(tensor->dtype),
+                     " in the head: only F32, F16 and BF16 can be merged"),
+        {{"tensor", touched.name}, {"contribution", input.contribution}});
+  }
+  return absl::OkStatus();
+}
+
+// Buffers of one thread for a tile: packed bytes, head, sum and rounded
+// values, and the values of each input.
+int64_t TileBytes(int64_t tile_elements, size_t inputs) {
+  return tile_elements * 4 * (4 + static_cast<int64_t>(inputs));
+}
+
+// Factors that are in memory while the worst tensor is merged, twice for the
+// moment in which they are transposed.
+int64_t FactorBytes(const MergePlan& plan) {
+  int64_t worst = 0;
+  for (const PlannedTensor& planned : plan.tensors) {
+    int64_t sum = 0;
+    for (size_t input : planned.inputs) {
+      sum += 2 * plan.inputs[input].update->FactorBytes(planned.tensor->name);
+    }
+    worst = std::max(worst, sum);
+  }
+  return worst;
+}
+
+absl::Status FitMemory(const MergeOptions& options, MergePlan& plan) {
+  const int64_t factors = FactorBytes(plan);
+  auto need = [&](int threads, int64_t tile) {
+    return threads * (factors + TileBytes(tile, plan.inputs.size()));
+  };
+  plan.threads = std::max(1, options.threads);
+  plan.tile_elements = kTileElements;
+  while (need(plan.threads, plan.tile_elements) > options.memory_bytes &&
+         plan.tile_elements > kTileElementsMin) {
+    plan.tile_elements /= 2;
+  }
+  while (need(plan.threads, plan.tile_elements) > options.memory_bytes &&
+         plan.threads > 1) {
+    --plan.threads;
+  }
+  plan.memory_bytes = need(plan.threads, plan.tile_elements);
+  if (plan.memory_bytes <= options.memory_bytes) return absl::OkStatus();
+  return ReasonedError(
+      absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
+      absl::StrCat("merging ", plan.inputs.size(), " updates takes ",
+                   plan.memory_bytes, " bytes of memory and ",
+                   options.memory_bytes, " were granted: raise --memory"));
+}
+
+}  // namespace
+
+absl::StatusOr<MergePlan> PlanMerge(const MergeRequest& request,
+                                    const MergeOptions& options) {
+  CAIRN_CHECK(request.head != nullptr);
+  MergePlan plan;
+  plan.inputs = request.inputs;
+  std::sort(plan.inputs.begin(), plan.inputs.end(),
+            [](const MergeInput& a, const MergeInput& b) {
+              return std::tie(a.digest, a.contribution) <
+                     std::tie(b.digest, b.contribution);
+            });
+  std::map<std::string, PlannedTensor> touched_by_name;
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    const MergeInput& input = plan.inputs[i];
+    absl::Status fits = CheckFits(*input.update, *input.base);
+    if (!fits.ok()) return Annotate(fits, input.contribution);
+    for (const TouchedTensor& touched : input.update->touched()) {
+      const CheckpointTensor* tensor = request.head->Find(touched.name);
+      CAIRN_RETURN_IF_ERROR(CheckHead(input, touched, tensor));
+      PlannedTensor& planned = touched_by_name[touched.name];
+      planned.tensor = tensor;
+      planned.inputs.push_back(i);
+    }
+  }
+  for (auto& [name, planned] : touched_by_name) {
+    plan.bytes_written += planned.tensor->size_bytes();
+    plan.tensors.push_back(std::move(planned));
+  }
+  std::stable_sort(plan.tensors.begin(), plan.tensors.end(),
+                   [](const PlannedTensor& a, const PlannedTensor& b) {
+                     return a.tensor->size_bytes() > b.tensor->size_bytes();
+                   });
+  for (const CheckpointTensor& tensor : request.head->tensors()) {
+    if (IsNumeric(tensor.dtype)) plan.head_elements += tensor.elements();
+  }
+  CAIRN_RETURN_IF_ERROR(FitMemory(options, plan));
+  return plan;
+}
+
+}  // namespace cairn
