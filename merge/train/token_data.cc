@@ -1,0 +1,150 @@
+#include "merge/train/token_data.h"
+
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "core/base/digest.h"
+#include "core/base/file.h"
+#include "core/base/status_macros.h"
+
+namespace cairn {
+namespace {
+
+// Text is held in memory; this much is far more than a run can read.
+constexpr int64_t kFileBytesMax = int64_t{8} << 30;
+
+absl::Status CheckId(const std::string& where, int64_t id, int64_t vocab_size) {
+  if (id >= 0 && id < vocab_size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      where, ": token id ", id, "; the model's vocabulary has ", vocab_size,
+      " tokens, so ids go from 0 to ", vocab_size - 1));
+}
+
+template <typename Id>
+absl::Status ParseIds(const std::string& path, const std::string& bytes,
+                      int64_t vocab_size, std::vector<int32_t>& ids) {
+  if (bytes.size() % sizeof(Id) != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", bytes.size(), " bytes are not a multiple of ",
+                     sizeof(Id), ", the size of a token id"));
+  }
+  ids.reserve(bytes.size() / sizeof(Id));
+  for (size_t at = 0; at < bytes.size(); at += sizeof(Id)) {
+    Id id;
+    std::memcpy(&id, bytes.data() + at, sizeof(Id));
+    if (static_cast<int64_t>(id) >= vocab_size) {
+      return CheckId(absl::StrCat(path, ": token ", at / sizeof(Id)), id,
+                     vocab_size);
+    }
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ParseLine(const std::string& where, const std::string& line,
+                       int64_t vocab_size, std::vector<int32_t>& ids) {
+  const auto json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object() || json.size() != 1 || !json.contains("input_ids") ||
+      !json["input_ids"].is_array()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        where, R"(: must be {"input_ids": [ID, ...]} and nothing else)"));
+  }
+  for (const auto& id : json["input_ids"]) {
+    if (!id.is_number_integer()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": input_ids holds ", id.dump(),
+                       "; token ids are whole numbers"));
+    }
+    CAIRN_RETURN_IF_ERROR(CheckId(where, id.get<int64_t>(), vocab_size));
+    ids.push_back(id.get<int32_t>());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TokenData::Parse(const std::string& path, const std::string& bytes,
+                              int64_t vocab_size, Corpus& corpus) {
+  if (absl::EndsWith(path, ".jsonl")) {
+    int64_t number = 0;
+    for (absl::string_view line : absl::StrSplit(bytes, '\n')) {
+      ++number;
+      if (line.empty()) continue;
+      const size_t start = corpus.ids.size();
+      const std::string where = absl::StrCat(path, ":", number);
+      CAIRN_RETURN_IF_ERROR(
+          ParseLine(where, std::string(line), vocab_size, corpus.ids));
+      if (corpus.ids.size() < start + 2) {
+        corpus.ids.resize(start);  // nothing to predict
+        continue;
+      }
+      corpus.starts.push_back(static_cast<int64_t>(start));
+    }
+  } else {
+    const auto parse = absl::EndsWith(path, ".u16")   ? ParseIds<uint16_t>
+                       : absl::EndsWith(path, ".u32") ? ParseIds<uint32_t>
+                                                      : ParseIds<uint8_t>;
+    CAIRN_RETURN_IF_ERROR(parse(path, bytes, vocab_size, corpus.ids));
+    if (corpus.ids.size() >= 2) corpus.starts.push_back(0);
+  }
+  if (corpus.starts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": holds no document of at least two tokens"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TokenData> TokenData::Load(absl::Span<const DataFile> files,
+                                          int64_t vocab_size) {
+  TokenData data;
+  Hasher hasher;
+  double weight = 0;
+  for (const DataFile& file : files) {
+    if (!(file.weight > 0)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          file.path, ": weight ", file.weight, "; must be above 0"));
+    }
+    CAIRN_ASSIGN_OR_RETURN(const std::string bytes,
+                           ReadFile(file.path, kFileBytesMax));
+    hasher.Update(bytes);
+    Corpus& corpus = data.corpora_.emplace_back();
+    corpus.weight_end = weight += file.weight;
+    CAIRN_RETURN_IF_ERROR(Parse(file.path, bytes, vocab_size, corpus));
+  }
+  if (data.corpora_.empty()) {
+    return absl::InvalidArgumentError("no training data: give --data FILE");
+  }
+  data.digest_ = hasher.Finish().hex();
+  return data;
+}
+
+int64_t TokenData::tokens() const {
+  size_t sum = 0;
+  for (const Corpus& corpus : corpora_) sum += corpus.ids.size();
+  return static_cast<int64_t>(sum);
+}
+
+std::vector<int64_t> TokenData::Window(const CounterRandom& random,
+                                       uint64_t index, int64_t length) const {
+  const double at = random.Uniform(3 * index) * corpora_.back().weight_end;
+  const auto corpus = std::find_if(
+      corpora_.begin(), corpora_.end() - 1,
+      [at](const Corpus& candidate) { return at < candidate.weight_end; });
+  const auto size = static_cast<int64_t>(corpus->ids.size());
+  const int64_t position = random.Below(3 * index + 1, size);
+  const auto next =
+      std::upper_bound(corpus->starts.begin(), corpus->starts.end(), position);
+  const int64_t begin = *(next - 1);
+  const int64_t end = next == corpus->starts.end() ? size : *next;
+  const int64_t count = std::min(length + 1, end - begin);
+  const int64_t start =
+      begin + random.Below(3 * index + 2, end - begin - count + 1);
+  return {corpus->ids.begin() + start, corpus->ids.begin() + start + count};
+}
+
+}  // namespace cairn
