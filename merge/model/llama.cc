@@ -16,48 +16,15 @@ namespace {
 
 constexpr char kHead[] = "lm_head.weight";
 
-absl::Status UnfitTensor(absl::string_view reason, absl::string_view message,
-                         absl::string_view tensor) {
-  return ReasonedError(absl::StatusCode::kDataLoss, reason, message,
-                       {{"tensor", std::string(tensor)}});
-}
-
-absl::Status CheckParameters(const std::vector<ParameterSpec>& wanted,
-                             const ParameterMap& parameters) {
-  for (const ParameterSpec& spec : wanted) {
-    const auto it = parameters.find(spec.name);
-    if (it == parameters.end()) {
-      return UnfitTensor("UNKNOWN_TENSOR",
-                         absl::StrCat("tensor ", spec.name, " of shape ",
-                                      ShapeText(spec.shape), " is missing"),
-                         spec.name);
-    }
-    if (it->second.sizes() != at::IntArrayRef(spec.shape)) {
-      return UnfitTensor("SHAPE_MISMATCH",
-                         absl::StrCat("tensor ", spec.name, " has shape ",
-                                      TensorShapeText(it->second),
-                                      "; config.json says it should be ",
-                                      ShapeText(spec.shape)),
-                         spec.name);
-    }
-  }
-  if (parameters.size() == wanted.size()) return absl::OkStatus();
-  ParameterMap rest = parameters;
-  for (const ParameterSpec& spec : wanted) rest.erase(spec.name);
-  return UnfitTensor("UNKNOWN_TENSOR",
-                     absl::StrCat("tensor ", rest.begin()->first,
-                                  " is not part of the model that config.json "
-                                  "describes"),
-                     rest.begin()->first);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Llama>> Llama::Create(LlamaConfig config,
                                                      ParameterMap parameters) {
-  const bool has_head = parameters.contains(kHead) || !config.ties_embeddings;
-  CAIRN_RETURN_IF_ERROR(
-      CheckParameters(config.Parameters(has_head), parameters));
+  ShapeMap shapes;
+  for (const auto& [name, tensor] : parameters) {
+    shapes[name] = tensor.sizes().vec();
+  }
+  CAIRN_RETURN_IF_ERROR(config.CheckTensors(shapes));
   return std::unique_ptr<Llama>(
       new Llama(std::move(config), std::move(parameters)));
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/tensor/safetensors.h"
 
 namespace cairn {
 namespace {
@@ -18,6 +19,7 @@ constexpr int64_t kDepthMax = 32;
 // Bounds that no sound model passes; products of two stay far from overflow.
 constexpr int64_t kSizeMax = int64_t{1} << 28;
 constexpr int64_t kLayersMax = 10'000;
+constexpr char kHead[] = "lm_head.weight";
 
 absl::Status Malformed(absl::string_view message) {
   return ReasonedError(absl::StatusCode::kDataLoss, "MALFORMED_FILE",
@@ -219,6 +221,12 @@ absl::Status CheckShape(const LlamaConfig& config) {
   return absl::OkStatus();
 }
 
+absl::Status UnfitTensor(absl::string_view reason, absl::string_view message,
+                         absl::string_view tensor) {
+  return ReasonedError(absl::StatusCode::kDataLoss, reason, message,
+                       {{"tensor", std::string(tensor)}});
+}
+
 }  // namespace
 
 absl::StatusOr<LlamaConfig> LlamaConfig::Parse(absl::string_view config_json) {
@@ -285,6 +293,36 @@ std::vector<ParameterSpec> LlamaConfig::Parameters(bool has_head) const {
   out.push_back({"model.norm.weight", {hidden_size}});
   if (has_head) out.push_back({"lm_head.weight", {vocab_size, hidden_size}});
   return out;
+}
+
+absl::Status LlamaConfig::CheckTensors(const ShapeMap& tensors) const {
+  const bool has_head = tensors.contains(kHead) || !ties_embeddings;
+  ShapeMap rest = tensors;
+  for (const ParameterSpec& spec : Parameters(has_head)) {
+    const auto it = rest.find(spec.name);
+    if (it == rest.end()) {
+      return UnfitTensor("UNKNOWN_TENSOR",
+                         absl::StrCat("tensor ", spec.name, " of shape ",
+                                      ShapeText(spec.shape), " is missing"),
+                         spec.name);
+    }
+    if (it->second != spec.shape) {
+      return UnfitTensor(
+          "SHAPE_MISMATCH",
+          absl::StrCat("tensor ", spec.name, " has shape ",
+                       ShapeText(it->second), "; by config.json it should be ",
+                       ShapeText(spec.shape)),
+          spec.name);
+    }
+    rest.erase(it);
+  }
+  if (rest.empty()) return absl::OkStatus();
+  const std::string& extra = rest.begin()->first;
+  return UnfitTensor("UNKNOWN_TENSOR",
+                     absl::StrCat("tensor ", extra,
+                                  " is not part of the model that config.json "
+                                  "describes"),
+                     extra);
 }
 
 absl::StatusOr<std::string> ArchitectureOf(absl::string_view config_json) {

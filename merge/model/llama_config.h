@@ -2,10 +2,13 @@
 #define CAIRN_MERGE_MODEL_LLAMA_CONFIG_H_
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "merge/model/rope.h"
@@ -17,6 +20,9 @@ struct ParameterSpec {
   std::string name;
   std::vector<int64_t> shape;
 };
+
+// Shapes of tensors by name.
+using ShapeMap = std::map<std::string, std::vector<int64_t>, std::less<>>;
 
 // What config.json says about a Llama. Defaults are those of transformers.
 struct LlamaConfig {
@@ -49,6 +55,11 @@ struct LlamaConfig {
   // Every parameter, in the order of the network. With `has_head` the output
   // matrix is one of them, else the embeddings serve as such.
   std::vector<ParameterSpec> Parameters(bool has_head) const;
+
+  // Whether these are exactly the model's parameters; a head is optional where
+  // the embeddings are tied to it. DATA_LOSS: UNKNOWN_TENSOR for a missing or
+  // an additional tensor, SHAPE_MISMATCH for another shape, which they name.
+  absl::Status CheckTensors(const ShapeMap& tensors) const;
 };
 
 // The class that config.json names in `architectures`, else the one that its

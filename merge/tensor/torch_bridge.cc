@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <new>
 #include <string>
 
@@ -92,9 +91,9 @@ absl::Span<char> MutableTensorBytes(at::Tensor& tensor) {
 }
 
 bool AllFinite(const at::Tensor& tensor) {
-  if (tensor.numel() == 0) return true;
-  const auto [low, high] = at::aminmax(tensor.flatten());
-  return std::isfinite(low.item<float>()) && std::isfinite(high.item<float>());
+  if (!tensor.device().is_cpu()) return at::isfinite(tensor).all().item<bool>();
+  const at::Tensor packed = tensor.contiguous();
+  return AllFinite(ToDType(packed.scalar_type()), TensorBytes(packed));
 }
 
 std::string TensorShapeText(const at::Tensor& tensor) {

@@ -46,7 +46,7 @@ absl::StatusOr<at::Tensor> ReadTensor(const ByteSource& source, DType dtype,
 absl::Span<const char> TensorBytes(const at::Tensor& tensor);
 absl::Span<char> MutableTensorBytes(at::Tensor& tensor);
 
-// True when no element is NaN or infinite.
+// True when no element of a tensor of F32, F16 or BF16 is NaN or infinite.
 bool AllFinite(const at::Tensor& tensor);
 
 // "[4, 16]"

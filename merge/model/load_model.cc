@@ -1,0 +1,181 @@
+#include "merge/model/load_model.h"
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "merge/model/llama.h"
+#include "merge/model/llama_config.h"
+#include "merge/tensor/compute.h"
+#include "merge/tensor/torch_bridge.h"
+
+namespace cairn {
+namespace {
+
+// Older versions of transformers saved this buffer, which the configuration
+// gives anyway.
+bool IsSavedBuffer(absl::string_view name) {
+  return absl::EndsWith(name, ".rotary_emb.inv_freq");
+}
+
+bool IsPickle(absl::string_view path) {
+  for (absl::string_view end : {".bin", ".pt", ".pth", ".ckpt"}) {
+    if (absl::EndsWith(path, end)) return true;
+  }
+  return false;
+}
+
+absl::Status Unsupported(absl::string_view message) {
+  return ReasonedError(absl::StatusCode::kUnimplemented, "UNSUPPORTED",
+                       message);
+}
+
+// A checkpoint on this machine is not a request: what is malformed in it is
+// damaged.
+absl::Status AsDamage(const absl::Status& status) {
+  if (status.code() != absl::StatusCode::kInvalidArgument) return status;
+  const std::optional<ErrorReason> reason = GetReason(status);
+  if (!reason.has_value()) return absl::DataLossError(status.message());
+  return ReasonedError(absl::StatusCode::kDataLoss, reason->code,
+                       status.message(), reason->details);
+}
+
+absl::StatusOr<at::Tensor> LoadTensor(const Checkpoint& checkpoint,
+                                      const CheckpointTensor& entry,
+                                      const LoadOptions& options) {
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<ByteSource> source,
+                         checkpoint.OpenTensor(entry.name));
+  CAIRN_ASSIGN_OR_RETURN(const at::Tensor stored,
+                         ReadTensor(*source, entry.dtype, entry.shape));
+  return CatchTorch("loading a tensor", [&]() -> absl::StatusOr<at::Tensor> {
+    if (!AllFinite(stored)) {
+      return ReasonedError(
+          absl::StatusCode::kDataLoss, "NON_FINITE",
+          absl::StrCat("tensor ", entry.name, " in ", entry.file,
+                       " holds a NaN or infinity; every weight should be "
+                       "finite"),
+          {{"tensor", entry.name}, {"file", entry.file}});
+    }
+    return stored.to(options.device, options.dtype);
+  });
+}
+
+absl::StatusOr<ParameterMap> LoadParameters(const Checkpoint& checkpoint,
+                                            const LoadOptions& options) {
+  std::vector<const CheckpointTensor*> entries;
+  ParameterMap parameters;
+  for (const CheckpointTensor& entry : checkpoint.tensors()) {
+    if (IsSavedBuffer(entry.name)) continue;
+    entries.push_back(&entry);
+    parameters[entry.name];
+  }
+  CAIRN_RETURN_IF_ERROR(ParallelFor(
+      options.threads, static_cast<int64_t>(entries.size()),
+      [&](int64_t i) -> absl::Status {
+        const CheckpointTensor& entry = *entries[static_cast<size_t>(i)];
+        absl::StatusOr<at::Tensor> tensor =
+            LoadTensor(checkpoint, entry, options);
+        if (!tensor.ok()) {
+          return Annotate(tensor.status(), absl::StrCat("tensor ", entry.name));
+        }
+        parameters.find(entry.name)->second = *std::move(tensor);
+        return absl::OkStatus();
+      }));
+  return parameters;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadLlama(const Checkpoint& checkpoint,
+                                                 const LoadOptions& options) {
+  CAIRN_ASSIGN_OR_RETURN(LlamaConfig config,
+                         LlamaConfig::Parse(checkpoint.config_json()));
+  ShapeMap shapes;
+  for (const CheckpointTensor& entry : checkpoint.tensors()) {
+    if (!IsSavedBuffer(entry.name)) shapes[entry.name] = entry.shape;
+  }
+  CAIRN_RETURN_IF_ERROR(config.CheckTensors(shapes));
+  CAIRN_ASSIGN_OR_RETURN(ParameterMap parameters,
+                         LoadParameters(checkpoint, options));
+  CAIRN_ASSIGN_OR_RETURN(
+      std::unique_ptr<Llama> model,
+      Llama::Create(std::move(config), std::move(parameters)));
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
+                                                 const LoadOptions& options) {
+  if (checkpoint.config_json().empty() &&
+      !checkpoint.files().contains("config.json")) {
+    return ReasonedError(absl::StatusCode::kDataLoss, "MALFORMED_FILE",
+                         "config.json is missing beside the weights",
+                         {{"file", "config.json"}});
+  }
+  CAIRN_ASSIGN_OR_RETURN(const std::string architecture,
+                         ArchitectureOf(checkpoint.config_json()));
+  if (architecture == Llama::kArchitecture) {
+    return LoadLlama(checkpoint, options);
+  }
+  return Unsupported(absl::StrCat("architecture ", architecture,
+                                  " is not supported; ", Llama::kArchitecture,
+                                  " is. Export others to TorchScript"));
+}
+
+absl::StatusOr<Checkpoint> OpenModelDirectory(const std::string& directory) {
+  CAIRN_ASSIGN_OR_RETURN(FileMap files, OpenDirectorySources(directory));
+  bool has_safetensors = false, has_pickle = false;
+  for (const auto& [path, source] : files) {
+    has_safetensors |= absl::EndsWith(path, ".safetensors");
+    has_pickle |= IsPickle(path);
+  }
+  if (has_pickle && !has_safetensors) {
+    return Unsupported(
+        absl::StrCat(directory,
+                     " holds pickled weights, which can run code; save them as "
+                     "safetensors (save_pretrained does)"));
+  }
+  absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(std::move(files));
+  if (!checkpoint.ok()) return AsDamage(checkpoint.status());
+  return checkpoint;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModelDirectory(
+    const std::string& directory, const LoadOptions& options) {
+  CAIRN_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                         OpenModelDirectory(directory));
+  return LoadModel(checkpoint, options);
+}
+
+absl::StatusOr<at::Device> ParseDevice(absl::string_view text) {
+  if (text == "cpu") return at::Device(at::kCPU);
+  absl::string_view number = text;
+  int index = 0;
+  if (!absl::ConsumePrefix(&number, "cuda") ||
+      (!number.empty() && (!absl::ConsumePrefix(&number, ":") ||
+                           !absl::SimpleAtoi(number, &index) || index < 0))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "device `", text, "` is unknown; it should be cpu or cuda:N"));
+  }
+  if (!at::hasCUDA() || index >= static_cast<int>(at::getNumGPUs())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("device ", text, " is not there; cpu is"));
+  }
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+}
+
+absl::StatusOr<at::ScalarType> ParseArithmetic(absl::string_view text) {
+  if (text == "float32") return at::kFloat;
+  if (text == "bfloat16") return at::kBFloat16;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "dtype `", text, "` is unknown; it should be float32 or bfloat16"));
+}
+
+}  // namespace cairn
