@@ -1,0 +1,201 @@
+#ifndef CAIRN_CORE_RPC_SERVER_STREAM_H_
+#define CAIRN_CORE_RPC_SERVER_STREAM_H_
+
+#include <grpcpp/alarm.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "core/base/thread_pool.h"
+#include "core/rpc/grpc_status.h"
+#include "core/rpc/server_call.h"
+#include "core/rpc/stream_gate.h"
+
+namespace cairn {
+
+// Takes what a client streams, one message at a time, on a pool's threads.
+// Destroyed when the call is over.
+template <typename Request, typename Response>
+class StreamSink {
+ public:
+  virtual ~StreamSink() = default;
+  // The next message. An error ends the call; End() is not called then.
+  virtual absl::Status Take(const Request& request) = 0;
+  // The client sent all it wants to, or is gone: then nobody hears the answer.
+  virtual absl::StatusOr<Response> End() = 0;
+};
+
+// Makes what a client is streamed, one message at a time, on a pool's
+// threads. Destroyed when the call is over.
+template <typename Response>
+class StreamSource {
+ public:
+  enum class Step {
+    kMessage,  // `response` was filled
+    kWait,     // nothing now: ask again later
+    kEnd,      // that was all
+  };
+  virtual ~StreamSource() = default;
+  // Fills the next message. An error ends the call.
+  virtual absl::StatusOr<Step> Next(Response& response) = 0;
+};
+
+namespace internal {
+
+// One message is in flight at a time: read, taken, then the next is read. So
+// memory is one message a stream, whatever the client sends, and nothing here
+// needs a lock.
+template <typename Request, typename Response>
+class ReceivingReactor : public grpc::ServerReadReactor<Request> {
+ public:
+  ReceivingReactor(ThreadPool& pool, Response* response,
+                   std::unique_ptr<StreamSink<Request, Response>> sink,
+                   std::unique_ptr<StreamGate::Pass> pass)
+      : pool_(pool),
+        response_(response),
+        pass_(std::move(pass)),
+        sink_(std::move(sink)) {
+    this->StartRead(&request_);
+  }
+
+  void OnReadDone(bool ok) override {
+    RunOn(
+        pool_, [this, ok] { ok ? Take() : End(); },
+        [this](absl::Status status) { this->Finish(ToGrpcStatus(status)); });
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  void Take() {
+    if (pass_ != nullptr) pass_->Moved();
+    absl::Status status = sink_->Take(request_);
+    if (!status.ok()) {
+      this->Finish(ToGrpcStatus(status));
+      return;
+    }
+    this->StartRead(&request_);
+  }
+
+  void End() {
+    absl::StatusOr<Response> result = sink_->End();
+    if (result.ok()) *response_ = *std::move(result);
+    this->Finish(ToGrpcStatus(result.status()));
+  }
+
+  ThreadPool& pool_;
+  Response* const response_;
+  const std::unique_ptr<StreamGate::Pass> pass_;
+  const std::unique_ptr<StreamSink<Request, Response>> sink_;
+  Request request_;
+};
+
+// One message is in flight at a time: made, written, then the next is made.
+template <typename Response>
+class SendingReactor : public grpc::ServerWriteReactor<Response> {
+ public:
+  SendingReactor(grpc::CallbackServerContext* context, ThreadPool& pool,
+                 std::unique_ptr<StreamSource<Response>> source,
+                 std::unique_ptr<StreamGate::Pass> pass,
+                 absl::Duration interval)
+      : context_(context),
+        pool_(pool),
+        interval_(interval),
+        pass_(std::move(pass)),
+        source_(std::move(source)) {
+    Hop();
+  }
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) return this->Finish(grpc::Status::CANCELLED);
+    if (pass_ != nullptr) pass_->Moved();
+    Hop();
+  }
+  void OnDone() override { delete this; }
+
+ private:
+  using Step = typename StreamSource<Response>::Step;
+
+  void Hop() {
+    RunOn(
+        pool_, [this] { Advance(); },
+        [this](absl::Status status) { this->Finish(ToGrpcStatus(status)); });
+  }
+
+  void Advance() {
+    if (context_->IsCancelled()) return this->Finish(grpc::Status::CANCELLED);
+    absl::StatusOr<Step> step = source_->Next(response_);
+    if (!step.ok()) return this->Finish(ToGrpcStatus(step.status()));
+    switch (*step) {
+      case Step::kMessage:
+        return this->StartWrite(&response_);
+      case Step::kWait:
+        return alarm_.Set(absl::ToChronoTime(absl::Now() + interval_),
+                          [this](bool) { Hop(); });
+      case Step::kEnd:
+        return this->Finish(grpc::Status::OK);
+    }
+  }
+
+  grpc::CallbackServerContext* const context_;
+  ThreadPool& pool_;
+  const absl::Duration interval_;
+  const std::unique_ptr<StreamGate::Pass> pass_;
+  const std::unique_ptr<StreamSource<Response>> source_;
+  Response response_;
+  grpc::Alarm alarm_;
+};
+
+// Ends a call at once.
+template <typename Base>
+class EndedReactor : public Base {
+ public:
+  explicit EndedReactor(const absl::Status& status) {
+    this->Finish(ToGrpcStatus(status));
+  }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace internal
+
+// Answers a client-streaming call with what `sink` makes of it. `pass`, if
+// there is one, is given back at the end.
+template <typename Request, typename Response>
+grpc::ServerReadReactor<Request>* ReceiveStream(
+    ThreadPool& pool, Response* response,
+    std::unique_ptr<StreamSink<Request, Response>> sink,
+    std::unique_ptr<StreamGate::Pass> pass) {
+  return new internal::ReceivingReactor<Request, Response>(
+      pool, response, std::move(sink), std::move(pass));
+}
+
+// Answers a server-streaming call with what `source` makes. While it has
+// nothing it is asked every `interval`; no thread is held in between.
+template <typename Response>
+grpc::ServerWriteReactor<Response>* SendStream(
+    grpc::CallbackServerContext* context, ThreadPool& pool,
+    std::unique_ptr<StreamSource<Response>> source,
+    std::unique_ptr<StreamGate::Pass> pass,
+    absl::Duration interval = absl::Milliseconds(100)) {
+  return new internal::SendingReactor<Response>(
+      context, pool, std::move(source), std::move(pass), interval);
+}
+
+// Refuse a stream before it begins.
+template <typename Request>
+grpc::ServerReadReactor<Request>* RefuseReceiving(const absl::Status& status) {
+  return new internal::EndedReactor<grpc::ServerReadReactor<Request>>(status);
+}
+template <typename Response>
+grpc::ServerWriteReactor<Response>* RefuseSending(const absl::Status& status) {
+  return new internal::EndedReactor<grpc::ServerWriteReactor<Response>>(status);
+}
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_RPC_SERVER_STREAM_H_
