@@ -22,19 +22,19 @@ constexpr int64_t kConfigBytesMax = 1 << 20;
 // A value's place in the file, for messages: "hub.yaml:3: uploads.open_max".
 struct Place {
   absl::string_view label;
+  int line = 1;
   std::string key;
 };
 
-absl::Status Wrong(const Place& place, const YAML::Node& node,
-                   absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      place.label, ":", node.Mark().line + 1, ": ", place.key, " ", what));
+absl::Status Wrong(const Place& place, absl::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(place.label, ":", place.line, ": ", place.key, " ", what));
 }
 
 absl::StatusOr<std::string> Scalar(const Place& place, const YAML::Node& node,
                                    absl::string_view wanted) {
   if (!node.IsScalar() || node.Scalar().empty()) {
-    return Wrong(place, node, absl::StrCat("must be ", wanted));
+    return Wrong(place, absl::StrCat("must be ", wanted));
   }
   return node.Scalar();
 }
@@ -59,8 +59,7 @@ Reader Number(Int* out, Int smallest, Int largest) {
     Int value = 0;
     if (!absl::SimpleAtoi(text, &value) || value < smallest ||
         value > largest) {
-      return Wrong(place, node,
-                   absl::StrCat("is '", text, "' and must be ", wanted));
+      return Wrong(place, absl::StrCat("is '", text, "' and must be ", wanted));
     }
     *out = value;
     return absl::OkStatus();
@@ -76,8 +75,7 @@ Reader Time(absl::Duration* out, absl::Duration smallest) {
     absl::Duration value;
     if (!absl::ParseDuration(text, &value) || value < smallest ||
         value == absl::InfiniteDuration()) {
-      return Wrong(place, node,
-                   absl::StrCat("is '", text, "' and must be ", wanted));
+      return Wrong(place, absl::StrCat("is '", text, "' and must be ", wanted));
     }
     *out = value;
     return absl::OkStatus();
@@ -89,8 +87,7 @@ Reader OneOf(std::string* out, std::set<std::string> choices) {
     std::string wanted = absl::StrCat("one of ", absl::StrJoin(choices, ", "));
     CAIRN_ASSIGN_OR_RETURN(std::string text, Scalar(place, node, wanted));
     if (!choices.contains(text)) {
-      return Wrong(place, node,
-                   absl::StrCat("is '", text, "' and must be ", wanted));
+      return Wrong(place, absl::StrCat("is '", text, "' and must be ", wanted));
     }
     *out = text;
     return absl::OkStatus();
@@ -116,26 +113,24 @@ std::string KnownKeys(const Section& section) {
 absl::Status ReadSection(const Place& place, const YAML::Node& node,
                          const Section& section) {
   if (!node.IsMap()) {
-    return Wrong(
-        place, node,
-        absl::StrCat("must be a mapping with keys of: ", KnownKeys(section)));
+    return Wrong(place, absl::StrCat("must be a mapping with keys of: ",
+                                     KnownKeys(section)));
   }
   std::set<std::string> seen;
   for (const auto& entry : node) {
     if (!entry.first.IsScalar()) {
-      return Wrong(place, entry.first, "has a key that is not a text");
+      return Wrong(place, "has a key that is not a text");
     }
     const std::string& key = entry.first.Scalar();
-    Place at{place.label,
+    Place at{place.label, entry.first.Mark().line + 1,
              place.key.empty() ? key : absl::StrCat(place.key, ".", key)};
     auto known = section.find(key);
     if (known == section.end()) {
-      return Wrong(
-          at, entry.first,
-          absl::StrCat("is not a setting; known here: ", KnownKeys(section)));
+      return Wrong(at, absl::StrCat("is not a setting; known here: ",
+                                    KnownKeys(section)));
     }
     if (!seen.insert(key).second) {
-      return Wrong(at, entry.first, "is given twice");
+      return Wrong(at, "is given twice");
     }
     CAIRN_RETURN_IF_ERROR(known->second(at, entry.second));
   }
@@ -199,7 +194,7 @@ absl::StatusOr<HubConfig> ParseHubConfig(absl::string_view yaml,
   CAIRN_ASSIGN_OR_RETURN(YAML::Node root, LoadYaml(yaml, label));
   HubConfig config;
   if (root.IsNull()) return config;
-  CAIRN_RETURN_IF_ERROR(ReadSection({label, ""}, root, Settings(config)));
+  CAIRN_RETURN_IF_ERROR(ReadSection({label, 1, ""}, root, Settings(config)));
   return config;
 }
 
