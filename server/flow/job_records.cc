@@ -108,6 +108,10 @@ v1::SuiteInput MakeSuiteInput(const SuiteRecord& suite,
   return input;
 }
 
+std::string EvalDtype(const v1::Policy& policy) {
+  return policy.eval_dtype().empty() ? "float32" : policy.eval_dtype();
+}
+
 std::string DigestOf(const v1::ModelInput& input) {
   return input.has_candidate() ? input.candidate().digest()
                                : input.release().digest();

@@ -17,11 +17,11 @@ inline constexpr char kMergeKind[] = "merge";
 
 // A job as a stage asks for it.
 struct JobRequest {
-  std::string model;
-  std::string subject;  // the resource it works for
-  v1::JobSpec spec;
+  std::string model = {};
+  std::string subject = {};  // the resource it works for
+  v1::JobSpec spec = {};
   // Worker instances that must not take it.
-  std::vector<std::string> excluded_instances;
+  std::vector<std::string> excluded_instances = {};
 };
 
 // Stores a PENDING job and returns its name.
@@ -44,6 +44,8 @@ absl::StatusOr<v1::UpdateInput> MakeUpdateInput(
     const HubReader& reader, const store::v1::ContributionRecord& record);
 v1::SuiteInput MakeSuiteInput(const store::v1::SuiteRecord& suite,
                               const std::vector<std::string>& splits);
+// The policy's arithmetic for scores; "float32" when it names none.
+std::string EvalDtype(const v1::Policy& policy);
 // Digest of the weights of an input.
 std::string DigestOf(const v1::ModelInput& input);
 

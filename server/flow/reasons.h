@@ -1,0 +1,26 @@
+#ifndef CAIRN_SERVER_FLOW_REASONS_H_
+#define CAIRN_SERVER_FLOW_REASONS_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cairn/v1/common.pb.h"
+
+namespace cairn {
+
+// A reason in the words of an error: its code (MALFORMED_FILE when the error
+// carries none), message, and the tensor and suite its details name.
+v1::Reason ReasonOf(const absl::Status& status);
+
+v1::Reason MakeReason(v1::Reason::Code code, absl::string_view message);
+
+// What a stage decided, now.
+v1::Verdict MakeVerdict(absl::string_view stage, v1::Verdict::Decision decision,
+                        const std::vector<v1::Reason>& reasons, absl::Time now);
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_FLOW_REASONS_H_

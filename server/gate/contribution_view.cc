@@ -1,0 +1,169 @@
+#include "server/gate/contribution_view.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "server/flow/resource_names.h"
+#include "server/gate/gate.h"
+
+namespace cairn {
+namespace {
+
+using store::v1::BatchRecord;
+using store::v1::ContributionRecord;
+using store::v1::JobRecord;
+using store::v1::LedgerRecord;
+using store::v1::ModelRecord;
+using store::v1::SuiteRecord;
+
+std::string Day(absl::Time now) {
+  return absl::FormatTime("%Y-%m-%d", now, absl::UTCTimeZone());
+}
+
+LedgerRecord LedgerKey(absl::string_view user, absl::string_view model,
+                       absl::Time now) {
+  LedgerRecord record;
+  record.set_user(std::string(user));
+  record.set_model(std::string(model));
+  record.set_day(Day(now));
+  return record;
+}
+
+absl::StatusOr<std::string> JobWaitsFor(const HubReader& reader,
+                                        const WorkerPresence& workers,
+                                        absl::string_view job) {
+  if (job.empty()) return std::string();
+  CAIRN_ASSIGN_OR_RETURN(auto record, reader.Find<JobRecord>(job));
+  return record.has_value() ? WaitingFor(workers, *record) : std::string();
+}
+
+// The job that a batch waits for now; empty when there is none.
+std::string CurrentJob(const BatchRecord& record) {
+  switch (record.batch().state()) {
+    case v1::Batch::MERGING:
+    case v1::Batch::EVALUATING:
+    case v1::Batch::BISECTING:
+      break;
+    default:
+      return "";
+  }
+  if (!record.audit_job().empty()) return record.audit_job();
+  if (!record.gate_job().empty()) return record.gate_job();
+  if (!record.merge_job().empty()) return record.merge_job();
+  for (const auto& trial : record.trials()) {
+    if (trial.outcome() == store::v1::TrialRecord::OUTCOME_UNSPECIFIED) {
+      return trial.job();
+    }
+  }
+  return record.search_job();
+}
+
+absl::StatusOr<std::string> SuitesWaitFor(const HubReader& reader,
+                                          const WorkerPresence& workers,
+                                          absl::string_view model) {
+  CAIRN_ASSIGN_OR_RETURN(auto suites, reader.NewestSuites(model));
+  for (const SuiteRecord& suite : suites) {
+    if (suite.suite().state() != v1::Suite::CHECKING) continue;
+    CAIRN_ASSIGN_OR_RETURN(std::string more,
+                           JobWaitsFor(reader, workers, suite.job()));
+    return absl::StrCat("suite ", ShortName(suite.suite().name()),
+                        " to be checked on the head",
+                        more.empty() ? "" : ", which waits for ", more);
+  }
+  return std::string();
+}
+
+absl::StatusOr<std::string> ContributionWaitsFor(
+    const HubReader& reader, const WorkerPresence& workers,
+    const ContributionRecord& record) {
+  const v1::Contribution& contribution = record.contribution();
+  if (contribution.state() == v1::Contribution::SCREENED) {
+    if (!record.job().empty()) {
+      return JobWaitsFor(reader, workers, record.job());
+    }
+    return SuitesWaitFor(reader, workers, record.model());
+  }
+  if (contribution.state() == v1::Contribution::BATCHED) {
+    CAIRN_ASSIGN_OR_RETURN(auto batch,
+                           reader.Find<BatchRecord>(contribution.batch()));
+    if (batch.has_value()) {
+      return JobWaitsFor(reader, workers, CurrentJob(*batch));
+    }
+  }
+  return std::string();
+}
+
+template <typename Message>
+void RoundReports(Message& message) {
+  for (v1::Report& report : *message.mutable_reports()) {
+    report = Rounded(report);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Contribution> ViewContribution(
+    const HubReader& reader, const WorkerPresence& workers,
+    const ContributionRecord& record, Figures figures, absl::string_view viewer,
+    absl::Time now) {
+  v1::Contribution view = record.contribution();
+  if (figures == Figures::kRounded) {
+    RoundReports(view);
+    for (v1::Verdict& verdict : *view.mutable_verdicts()) {
+      verdict = WithoutFigures(verdict);
+    }
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::string waiting_for,
+                         ContributionWaitsFor(reader, workers, record));
+  view.set_waiting_for(waiting_for);
+  if (!viewer.empty() && absl::string_view(view.author()) == viewer) {
+    CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
+    CAIRN_ASSIGN_OR_RETURN(int32_t left,
+                           AttemptsLeft(reader, viewer, record.model(),
+                                        model.model().policy(), now));
+    view.set_attempts_left(left);
+  }
+  return view;
+}
+
+absl::StatusOr<v1::Batch> ViewBatch(const HubReader& reader,
+                                    const WorkerPresence& workers,
+                                    const BatchRecord& record,
+                                    Figures figures) {
+  v1::Batch view = record.batch();
+  if (figures == Figures::kRounded) {
+    RoundReports(view);
+    view.clear_search();
+    for (v1::Reason& reason : *view.mutable_reasons()) {
+      reason.clear_measured();
+    }
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::string waiting_for,
+                         JobWaitsFor(reader, workers, CurrentJob(record)));
+  view.set_waiting_for(waiting_for);
+  return view;
+}
+
+absl::StatusOr<int32_t> AttemptsLeft(const HubReader& reader,
+                                     absl::string_view user,
+                                     absl::string_view model,
+                                     const v1::Policy& policy, absl::Time now) {
+  CAIRN_ASSIGN_OR_RETURN(
+      auto found, reader.Find<LedgerRecord>(
+                      Table<LedgerRecord>::Name(LedgerKey(user, model, now))));
+  const int32_t used = found.has_value() ? found->attempts() : 0;
+  return std::max(policy.attempts_per_day() - used, 0);
+}
+
+absl::Status ChargeAttempt(HubTransaction& transaction, absl::string_view user,
+                           absl::string_view model) {
+  LedgerRecord record = LedgerKey(user, model, transaction.now());
+  CAIRN_ASSIGN_OR_RETURN(auto found, transaction.Find<LedgerRecord>(
+                                         Table<LedgerRecord>::Name(record)));
+  if (found.has_value()) record = *std::move(found);
+  record.set_attempts(record.attempts() + 1);
+  return transaction.Put(record);
+}
+
+}  // namespace cairn

@@ -1,0 +1,294 @@
+#include "server/vet/gate_stage.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/log.h"
+#include "server/flow/contribution_state.h"
+#include "server/flow/job_records.h"
+#include "server/flow/reasons.h"
+#include "server/gate/score_book.h"
+
+namespace cairn {
+namespace {
+
+using store::v1::ContributionRecord;
+using store::v1::JobRecord;
+using store::v1::ModelRecord;
+using store::v1::ReleaseRecord;
+using store::v1::SuiteRecord;
+
+constexpr size_t kContributionsAPass = 1000;
+constexpr char kGateSplit[] = "gate";
+// Enough results of 3 lost leases in a row to say that the job is at fault.
+constexpr char kGivenUp[] =
+    "the evaluation could not be completed; a reviewer decides whether to "
+    "try again with a new push: ";
+
+absl::Status Announce(HubTransaction& transaction,
+                      const ContributionRecord& record,
+                      absl::string_view message) {
+  const auto& contribution = record.contribution();
+  std::string state = v1::Contribution::State_Name(contribution.state());
+  std::transform(state.begin(), state.end(), state.begin(), [](char c) {
+    return static_cast<char>(c == '_' ? '_' : c | 0x20);
+  });
+  v1::Event event;
+  event.set_kind(absl::StrCat("contribution.", state));
+  event.set_subject(contribution.name());
+  event.set_actor("hub");
+  event.set_message(std::string(message));
+  return transaction.AppendEvent(record.model(), std::move(event));
+}
+
+// What evaluation came to, before it is committed.
+struct Evaluated {
+  GateDecision decision;
+  std::vector<v1::Report> reports;
+  // To keep for the next evaluation against the same base.
+  ScoreKey base_key;
+  v1::EvaluateResult result;
+};
+
+GateDecision Undecided(v1::Reason::Code code, absl::string_view message) {
+  return {.decision = v1::Verdict::REVIEW,
+          .reasons = {MakeReason(code, message)}};
+}
+
+absl::StatusOr<Evaluated> Judge(const HubReader& reader, const BlobStore& blobs,
+                                const ContributionRecord& record,
+                                const JobRecord& job) {
+  CAIRN_ASSIGN_OR_RETURN(auto result, ReadJobResult(blobs, job));
+  CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
+  const v1::EvaluateSpec& spec = job.spec().evaluate();
+  std::vector<SuiteRecord> suites;
+  for (const v1::SuiteInput& input : spec.suites()) {
+    CAIRN_ASSIGN_OR_RETURN(auto suite, reader.Get<SuiteRecord>(SuiteVersionName(
+                                           input.suite(), input.version())));
+    suites.push_back(std::move(suite));
+  }
+  Evaluated out;
+  out.base_key = {.digest = DigestOf(spec.base()),
+                  .device_class = result.device_class(),
+                  .dtype = spec.dtype()};
+  out.result = std::move(*result.mutable_evaluate());
+  if (!out.result.base_digest().empty() &&
+      out.result.base_digest() != out.base_key.digest) {
+    return absl::DataLossError(absl::StrCat(
+        "the worker scored a base of digest ", out.result.base_digest(),
+        " instead of ", out.base_key.digest));
+  }
+  const v1::Policy& policy = model.model().policy();
+  const auto& claims = record.contribution().claims();
+  CAIRN_ASSIGN_OR_RETURN(
+      auto pairs,
+      PairScores(reader, out.base_key, out.result.base(),
+                 out.result.candidate(), suites, kGateSplit, policy,
+                 std::set<std::string>(claims.begin(), claims.end())));
+  out.decision = DecideContribution(pairs, policy.alpha());
+  out.reports = MakeReports(pairs, policy.alpha(), result.device_class());
+  return out;
+}
+
+// What the policy wants people to look at, although the gate passed.
+std::vector<v1::Reason> ReasonsForReview(const ContributionRecord& record,
+                                         const v1::Policy& policy) {
+  auto is_listed = [&](absl::string_view what) {
+    return std::find(policy.review_if().begin(), policy.review_if().end(),
+                     what) != policy.review_if().end();
+  };
+  std::vector<v1::Reason> reasons;
+  if (record.contribution().claims().empty() && is_listed("no_claim")) {
+    reasons.push_back(
+        MakeReason(v1::Reason::POLICY,
+                   "no suite is claimed to get better, so a reviewer "
+                   "decides whether it is wanted"));
+  }
+  for (const std::string& trait : record.traits()) {
+    if (!is_listed(trait)) continue;
+    reasons.push_back(MakeReason(
+        v1::Reason::POLICY,
+        absl::StrCat("the update has the trait '", trait,
+                     "', which the policy wants a reviewer to look at")));
+  }
+  if (policy.approvals() > 0) {
+    reasons.push_back(
+        MakeReason(v1::Reason::POLICY,
+                   absl::StrCat("the policy asks for ", policy.approvals(),
+                                " approvals of every contribution")));
+  }
+  return reasons;
+}
+
+}  // namespace
+
+absl::StatusOr<int> GateStage::RunPass() {
+  HubSnapshot snapshot = store_.Read();
+  int moved = 0;
+  auto count = [&](absl::StatusOr<bool> did, const ContributionRecord& record) {
+    if (!did.ok()) {
+      CAIRN_LOG(kError, "gate of ", record.contribution().name(), ": ",
+                did.status().ToString());
+    } else if (*did) {
+      ++moved;
+    }
+  };
+  for (const char* state : {"EVALUATED", "SCREENED"}) {
+    CAIRN_ASSIGN_OR_RETURN(
+        auto records, snapshot.FindBy<ContributionRecord>(
+                          kContributionByState, state, kContributionsAPass));
+    for (const ContributionRecord& record : records) {
+      if (record.contribution().state() == v1::Contribution::EVALUATED) {
+        count(Route(record), record);
+      } else if (record.job().empty()) {
+        count(StartEvaluation(record), record);
+      } else {
+        count(FinishEvaluation(record), record);
+      }
+    }
+  }
+  return moved;
+}
+
+absl::StatusOr<bool> GateStage::StartEvaluation(
+    const ContributionRecord& record) {
+  const std::string& name = record.contribution().name();
+  bool moved = false;
+  absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
+    moved = false;
+    CAIRN_ASSIGN_OR_RETURN(auto now, transaction.Get<ContributionRecord>(name));
+    if (now.contribution().state() != v1::Contribution::SCREENED ||
+        !now.job().empty()) {
+      return absl::OkStatus();
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto newest, transaction.NewestSuites(now.model()));
+    for (const SuiteRecord& suite : newest) {
+      if (suite.suite().state() == v1::Suite::CHECKING) {
+        return absl::CancelledError();  // Waits; nothing to write.
+      }
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto suites, transaction.ActiveSuites(now.model()));
+    moved = true;
+    if (suites.empty()) {
+      now.set_undecided(true);
+      *now.mutable_contribution()->add_verdicts() = MakeVerdict(
+          kGateSplit, v1::Verdict::REVIEW,
+          {MakeReason(v1::Reason::NO_SUITES,
+                      "the model has no suite to vet with; a maintainer adds "
+                      "one with 'cairn suite add', or a reviewer decides")},
+          transaction.now());
+      CAIRN_RETURN_IF_ERROR(
+          Move(now, v1::Contribution::EVALUATED, transaction.now()));
+      return transaction.Put(now);
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto model,
+                           transaction.Get<ModelRecord>(now.model()));
+    CAIRN_ASSIGN_OR_RETURN(auto base, transaction.Get<ReleaseRecord>(
+                                          now.contribution().base_release()));
+    JobRequest request{.model = now.model(), .subject = name};
+    v1::EvaluateSpec& spec = *request.spec.mutable_evaluate();
+    *spec.mutable_base() = MakeModelInput(base);
+    CAIRN_ASSIGN_OR_RETURN(*spec.mutable_update(),
+                           MakeUpdateInput(transaction, now));
+    for (const SuiteRecord& suite : suites) {
+      *spec.add_suites() = MakeSuiteInput(suite, {kGateSplit});
+    }
+    spec.set_dtype(EvalDtype(model.model().policy()));
+    CAIRN_ASSIGN_OR_RETURN(*now.mutable_job(),
+                           EnqueueJob(transaction, request));
+    return transaction.Put(now);
+  });
+  if (absl::IsCancelled(committed)) return false;
+  if (!committed.ok()) return committed;
+  return moved;
+}
+
+absl::StatusOr<bool> GateStage::FinishEvaluation(
+    const ContributionRecord& record) {
+  const std::string& name = record.contribution().name();
+  HubSnapshot snapshot = store_.Read();
+  CAIRN_ASSIGN_OR_RETURN(auto job, snapshot.Get<JobRecord>(record.job()));
+  if (!IsOver(job.state())) return false;
+  Evaluated evaluated;
+  if (job.state() == JobRecord::FAILED) {
+    evaluated.decision =
+        Undecided(v1::Reason::EVALUATION_FAILED,
+                  absl::StrCat(kGivenUp, job.failure().message()));
+  } else if (auto judged = Judge(snapshot, blobs_, record, job); judged.ok()) {
+    evaluated = *std::move(judged);
+  } else {
+    evaluated.decision =
+        Undecided(v1::Reason::EVALUATION_FAILED,
+                  absl::StrCat(kGivenUp, judged.status().message()));
+  }
+  absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
+    CAIRN_ASSIGN_OR_RETURN(auto now, transaction.Get<ContributionRecord>(name));
+    if (now.contribution().state() != v1::Contribution::SCREENED ||
+        now.job() != record.job()) {
+      return absl::OkStatus();
+    }
+    auto& contribution = *now.mutable_contribution();
+    const GateDecision& decision = evaluated.decision;
+    *contribution.add_verdicts() = MakeVerdict(
+        kGateSplit, decision.decision, decision.reasons, transaction.now());
+    for (const v1::Report& report : evaluated.reports) {
+      *contribution.add_reports() = report;
+    }
+    CAIRN_RETURN_IF_ERROR(RememberScores(transaction, evaluated.base_key,
+                                         evaluated.result.base()));
+    now.clear_job();
+    now.set_undecided(decision.decision == v1::Verdict::REVIEW);
+    if (decision.decision != v1::Verdict::FAIL) {
+      CAIRN_RETURN_IF_ERROR(
+          Move(now, v1::Contribution::EVALUATED, transaction.now()));
+      return transaction.Put(now);
+    }
+    CAIRN_RETURN_IF_ERROR(
+        Move(now, v1::Contribution::REJECTED, transaction.now()));
+    CAIRN_RETURN_IF_ERROR(transaction.Put(now));
+    return Announce(transaction, now, decision.reasons.front().message());
+  });
+  if (!committed.ok()) return committed;
+  return true;
+}
+
+absl::StatusOr<bool> GateStage::Route(const ContributionRecord& record) {
+  const std::string& name = record.contribution().name();
+  absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
+    CAIRN_ASSIGN_OR_RETURN(auto now, transaction.Get<ContributionRecord>(name));
+    if (now.contribution().state() != v1::Contribution::EVALUATED) {
+      return absl::OkStatus();
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto model,
+                           transaction.Get<ModelRecord>(now.model()));
+    std::vector<v1::Reason> reasons =
+        ReasonsForReview(now, model.model().policy());
+    const bool to_people = now.undecided() || !reasons.empty();
+    if (!reasons.empty()) {
+      *now.mutable_contribution()->add_verdicts() = MakeVerdict(
+          kGateSplit, v1::Verdict::REVIEW, reasons, transaction.now());
+    }
+    *now.mutable_waiting_since() = ToTimestamp(transaction.now());
+    if (!to_people) {
+      CAIRN_ASSIGN_OR_RETURN(
+          int64_t position,
+          transaction.NextNumber(absl::StrCat(now.model(), "/queue")));
+      now.set_queue_position(position);
+    }
+    CAIRN_RETURN_IF_ERROR(Move(
+        now,
+        to_people ? v1::Contribution::NEEDS_REVIEW : v1::Contribution::QUEUED,
+        transaction.now()));
+    CAIRN_RETURN_IF_ERROR(transaction.Put(now));
+    return Announce(transaction, now,
+                    to_people ? "waits for reviewers" : "waits for a batch");
+  });
+  if (!committed.ok()) return committed;
+  return true;
+}
+
+}  // namespace cairn
