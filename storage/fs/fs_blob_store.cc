@@ -70,22 +70,31 @@ class FsBlobStore::Layout {
   std::string blobs() const { return absl::StrCat(directory_, "/blobs"); }
   std::string uploads() const { return absl::StrCat(directory_, "/uploads"); }
   std::string BlobPath(const Digest& digest) const {
-    std::string hex = digest.hex();
-    return absl::StrCat(blobs(), "/", hex.substr(0, 2), "/", hex.substr(2, 2),
-                        "/", hex);
+    return absl::StrCat(FanPath(digest.bytes()[0]), "/", digest.hex());
+  }
+  // The directory of the blobs whose digest begins with `byte`.
+  std::string FanPath(uint8_t byte) const {
+    return absl::StrCat(blobs(), "/", absl::Hex(byte, absl::kZeroPad2));
   }
   std::string PartPath(absl::string_view id) const {
     return absl::StrCat(uploads(), "/", id, kPart);
   }
 
+  absl::Status MakeDirectories() {
+    CAIRN_RETURN_IF_ERROR(MakeDirectory(blobs()));
+    CAIRN_RETURN_IF_ERROR(MakeDirectory(uploads()));
+    return SyncDirectory(directory_);
+  }
+
   // Gives a synced file of `uploads` the name of the blob whose bytes it
   // holds. A file of that name is replaced by its equal, which also heals it.
   absl::Status Publish(PosixFile& file, const Digest& digest) {
-    const std::string hex = digest.hex();
-    const std::string outer = absl::StrCat(blobs(), "/", hex.substr(0, 2));
-    const std::string inner = absl::StrCat(outer, "/", hex.substr(2, 2));
-    CAIRN_RETURN_IF_ERROR(MakeDurableDirectory(outer));
-    CAIRN_RETURN_IF_ERROR(MakeDurableDirectory(inner));
+    const std::string fan = FanPath(digest.bytes()[0]);
+    if (mkdir(fan.c_str(), 0755) == 0) {
+      CAIRN_RETURN_IF_ERROR(SyncDirectory(blobs()));
+    } else if (errno != EEXIST) {
+      return FileError(errno, "make directory", fan);
+    }
     CAIRN_RETURN_IF_ERROR(file.SyncAll());
     {
       // Not to be removed as old between its time and its name.
@@ -95,7 +104,7 @@ class FsBlobStore::Layout {
         return FileError(errno, "store blob as", BlobPath(digest));
       }
     }
-    return SyncDirectory(inner);
+    return SyncDirectory(fan);
   }
 
   // Held while a blob gets its name or time, and while one is removed for
@@ -179,8 +188,7 @@ absl::StatusOr<std::unique_ptr<FsBlobStore>> FsBlobStore::Open(
     const std::string& directory) {
   auto layout = std::make_shared<Layout>(directory);
   CAIRN_RETURN_IF_ERROR(MakeDirectory(directory));
-  CAIRN_RETURN_IF_ERROR(MakeDurableDirectory(layout->blobs()));
-  CAIRN_RETURN_IF_ERROR(MakeDurableDirectory(layout->uploads()));
+  CAIRN_RETURN_IF_ERROR(layout->MakeDirectories());
   CAIRN_ASSIGN_OR_RETURN(auto names, ListNames(layout->uploads()));
   for (const std::string& name : names) {
     if (!absl::EndsWith(name, kTemporary)) continue;
@@ -300,21 +308,17 @@ absl::StatusOr<bool> FsBlobStore::RemoveIfOlder(const Digest& digest,
 
 absl::Status FsBlobStore::List(
     const std::function<bool(const BlobStat&)>& visit) const {
-  CAIRN_ASSIGN_OR_RETURN(auto outers, ListNames(layout_->blobs()));
-  for (const std::string& outer : outers) {
-    const std::string outer_path = absl::StrCat(layout_->blobs(), "/", outer);
-    CAIRN_ASSIGN_OR_RETURN(auto inners, ListNames(outer_path));
-    for (const std::string& inner : inners) {
-      CAIRN_ASSIGN_OR_RETURN(auto names,
-                             ListNames(absl::StrCat(outer_path, "/", inner)));
-      for (const std::string& name : names) {
-        auto digest = Digest::Parse(name);
-        if (!digest.ok()) continue;
-        auto stat = Stat(*digest);
-        if (absl::IsNotFound(stat.status())) continue;  // removed meanwhile
-        CAIRN_RETURN_IF_ERROR(stat.status());
-        if (!visit(*stat)) return absl::OkStatus();
-      }
+  for (int byte = 0; byte < 256; ++byte) {
+    auto names = ListNames(layout_->FanPath(static_cast<uint8_t>(byte)));
+    if (absl::IsNotFound(names.status())) continue;  // none yet
+    CAIRN_RETURN_IF_ERROR(names.status());
+    for (const std::string& name : *names) {
+      auto digest = Digest::Parse(name);
+      if (!digest.ok()) continue;
+      auto stat = Stat(*digest);
+      if (absl::IsNotFound(stat.status())) continue;  // removed meanwhile
+      CAIRN_RETURN_IF_ERROR(stat.status());
+      if (!visit(*stat)) return absl::OkStatus();
     }
   }
   return absl::OkStatus();

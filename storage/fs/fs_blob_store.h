@@ -12,7 +12,7 @@
 
 namespace cairn {
 
-// Blobs as files of one directory, `blobs/ab/cd/<digest>`, and open uploads
+// Blobs as files of one directory, `blobs/ab/<digest>`, and open uploads
 // as `uploads/<id>.part`. A blob's name appears by rename() after its bytes
 // were hashed and synced, so a crash leaves whole blobs and resumable uploads.
 // A blob's modification time is its `stored_at`. Thread-safe; one process at a

@@ -46,8 +46,7 @@ class FsBlobStoreTest : public ::testing::Test {
   }
   std::string BlobPath(const Digest& digest) {
     std::string hex = digest.hex();
-    return directory_ /
-           ("blobs/" + hex.substr(0, 2) + "/" + hex.substr(2, 2) + "/" + hex);
+    return directory_ / ("blobs/" + hex.substr(0, 2) + "/" + hex);
   }
 
   TemporaryDirectory directory_;

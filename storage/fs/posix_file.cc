@@ -111,12 +111,4 @@ absl::Status SyncDirectory(const std::string& path) {
   return directory.SyncAll();
 }
 
-absl::Status MakeDurableDirectory(const std::string& path) {
-  if (mkdir(path.c_str(), 0755) != 0) {
-    if (errno == EEXIST) return absl::OkStatus();
-    return FileError(errno, "make directory", path);
-  }
-  return SyncDirectory(path.substr(0, path.rfind('/')));
-}
-
 }  // namespace cairn

@@ -51,9 +51,6 @@ class PosixFile {
 // Makes names created, renamed or removed in a directory durable.
 absl::Status SyncDirectory(const std::string& path);
 
-// Makes a directory (not its parents) and its name durable; OK when it exists.
-absl::Status MakeDurableDirectory(const std::string& path);
-
 // The error of a system call on `path` by errno.
 absl::Status FileError(int error, absl::string_view doing,
                        const std::string& path);
