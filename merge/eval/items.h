@@ -1,0 +1,50 @@
+#ifndef CAIRN_MERGE_EVAL_ITEMS_H_
+#define CAIRN_MERGE_EVAL_ITEMS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/tensor/byte_source.h"
+
+namespace cairn {
+
+// What every item has.
+struct ItemHead {
+  std::string id;
+  std::string group;
+  std::string where;  // "gate.jsonl:5: item `x`", for messages
+};
+
+struct PerplexityItem : ItemHead {
+  std::vector<int64_t> ids;  // at least 2
+  std::optional<std::string> text;
+};
+
+struct MultipleChoiceItem : ItemHead {
+  std::vector<int64_t> context;               // never empty
+  std::vector<std::vector<int64_t>> choices;  // at least one; none is empty
+  std::vector<std::string> texts;             // of the choices, or empty
+  int64_t label = 0;                          // index of a choice
+};
+
+// Reads a JSONL file of items, strictly: one object a line, no unknown or
+// repeated field, unique ids, no negative number. Errors as Task's; a file
+// without items is one. `label` names the file.
+absl::StatusOr<std::vector<PerplexityItem>> ReadPerplexityItems(
+    const ByteSource& file, absl::string_view label);
+absl::StatusOr<std::vector<MultipleChoiceItem>> ReadMultipleChoiceItems(
+    const ByteSource& file, absl::string_view label);
+
+// A MALFORMED_FILE error about an item.
+absl::Status DamagedItem(const ItemHead& item, absl::string_view message);
+// An UNSUPPORTED error: an item that is sound but not for the model.
+absl::Status UnfitItem(const ItemHead& item, absl::string_view message);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_EVAL_ITEMS_H_

@@ -1,0 +1,161 @@
+#include "merge/eval/multiple_choice_task.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "merge/eval/continuation.h"
+#include "merge/eval/text_size.h"
+
+namespace cairn {
+namespace {
+
+std::vector<int64_t> Joined(const std::vector<int64_t>& context,
+                            const std::vector<int64_t>& choice) {
+  std::vector<int64_t> ids = context;
+  ids.insert(ids.end(), choice.begin(), choice.end());
+  return ids;
+}
+
+absl::Status CheckTexts(const MultipleChoiceItem& item,
+                        absl::string_view metric) {
+  const bool has_empty =
+      std::any_of(item.texts.begin(), item.texts.end(),
+                  [](const std::string& text) { return text.empty(); });
+  if (!item.texts.empty() && !has_empty) return absl::OkStatus();
+  return DamagedItem(item, absl::StrCat("`choices` should give the text of "
+                                        "each choice; metric ",
+                                        metric, " divides by its length"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Task>> MultipleChoiceTask::Create(
+    std::vector<MultipleChoiceItem> items, absl::string_view metric,
+    std::optional<std::vector<int64_t>> prefix_ids) {
+  if (metric == "acc_norm" || metric == "acc_bytes") {
+    for (const MultipleChoiceItem& item : items) {
+      CAIRN_RETURN_IF_ERROR(CheckTexts(item, metric));
+    }
+  }
+  return std::unique_ptr<Task>(
+      new MultipleChoiceTask(std::move(items), metric, std::move(prefix_ids)));
+}
+
+MultipleChoiceTask::MultipleChoiceTask(
+    std::vector<MultipleChoiceItem> items, absl::string_view metric,
+    std::optional<std::vector<int64_t>> prefix_ids)
+    : items_(std::move(items)),
+      metric_(metric),
+      ranking_(metric == "acc_norm"          ? Ranking::kCharacters
+               : metric == "acc_bytes"       ? Ranking::kBytes
+               : metric == "acc_mutual_info" ? Ranking::kMutualInformation
+                                             : Ranking::kPlain),
+      prefix_ids_(std::move(prefix_ids)) {}
+
+int64_t MultipleChoiceTask::size() const {
+  return static_cast<int64_t>(items_.size());
+}
+
+const std::vector<int64_t>& MultipleChoiceTask::PrefixOf(
+    const Model& model) const {
+  return prefix_ids_.has_value() ? *prefix_ids_ : model.prefix_ids();
+}
+
+absl::Status MultipleChoiceTask::CheckFits(const Model& model) const {
+  int64_t prefix = 0;
+  if (ranking_ == Ranking::kMutualInformation) {
+    prefix = static_cast<int64_t>(PrefixOf(model).size());
+    if (prefix == 0) {
+      return ReasonedError(
+          absl::StatusCode::kUnimplemented, "UNSUPPORTED",
+          "config.json names no bos_token_id or eos_token_id; suite.yaml "
+          "should give `prefix_ids` for acc_mutual_info");
+    }
+    CAIRN_RETURN_IF_ERROR(CheckVocabulary(model, {"", "", "suite.yaml"},
+                                          "prefix_ids", PrefixOf(model)));
+  }
+  for (const MultipleChoiceItem& item : items_) {
+    CAIRN_RETURN_IF_ERROR(
+        CheckVocabulary(model, item, "context_ids", item.context));
+    const int64_t context =
+        std::max(static_cast<int64_t>(item.context.size()), prefix);
+    for (const std::vector<int64_t>& choice : item.choices) {
+      CAIRN_RETURN_IF_ERROR(
+          CheckVocabulary(model, item, "choices_ids", choice));
+      CAIRN_RETURN_IF_ERROR(CheckInputLength(
+          model, item, context + static_cast<int64_t>(choice.size()) - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<double>> MultipleChoiceTask::ScoreChoices(
+    const Model& model, const MultipleChoiceItem& item,
+    const std::vector<int64_t>& context) const {
+  std::vector<double> scores;
+  for (const std::vector<int64_t>& choice : item.choices) {
+    const absl::StatusOr<double> score = ScoreContinuation(
+        model, Joined(context, choice), static_cast<int64_t>(context.size()));
+    if (!score.ok()) return Annotate(score.status(), item.where);
+    scores.push_back(*score);
+  }
+  return scores;
+}
+
+size_t MultipleChoiceTask::Best(
+    Ranking ranking, const MultipleChoiceItem& item,
+    const std::vector<double>& scores,
+    const std::vector<double>& unconditional) const {
+  std::vector<double> ranked = scores;
+  for (size_t i = 0; i < ranked.size(); ++i) {
+    switch (ranking) {
+      case Ranking::kCharacters:
+        ranked[i] /= static_cast<double>(CountCharacters(item.texts[i]));
+        break;
+      case Ranking::kBytes:
+        ranked[i] /= static_cast<double>(item.texts[i].size());
+        break;
+      case Ranking::kMutualInformation:
+        ranked[i] -= unconditional[i];
+        break;
+      case Ranking::kPlain:
+        break;
+    }
+  }
+  return static_cast<size_t>(std::max_element(ranked.begin(), ranked.end()) -
+                             ranked.begin());
+}
+
+absl::StatusOr<ItemScore> MultipleChoiceTask::Score(const Model& model,
+                                                    int64_t item) const {
+  const MultipleChoiceItem& it = items_[static_cast<size_t>(item)];
+  const size_t label = static_cast<size_t>(it.label);
+  ItemScore score;
+  score.id = it.id;
+  score.group = it.group;
+  CAIRN_ASSIGN_OR_RETURN(score.choice_logprobs,
+                         ScoreChoices(model, it, it.context));
+  std::vector<double> unconditional;
+  if (ranking_ == Ranking::kMutualInformation) {
+    CAIRN_ASSIGN_OR_RETURN(unconditional,
+                           ScoreChoices(model, it, PrefixOf(model)));
+  }
+  score.logprob_sum = score.choice_logprobs[label];
+  score.tokens = static_cast<int64_t>(it.choices[label].size());
+  score.is_correct =
+      Best(ranking_, it, score.choice_logprobs, unconditional) == label;
+  return score;
+}
+
+std::map<std::string, double> MultipleChoiceTask::Metrics(
+    absl::Span<const ItemScore> scores) const {
+  int64_t correct = 0;
+  for (const ItemScore& score : scores) correct += *score.is_correct ? 1 : 0;
+  return {{metric_,
+           static_cast<double>(correct) / static_cast<double>(scores.size())}};
+}
+
+}  // namespace cairn
