@@ -1,0 +1,43 @@
+#ifndef CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
+#define CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
+
+#include "absl/status/statusor.h"
+#include "cairn/v1/model.pb.h"
+#include "server/flow/caller.h"
+#include "server/flow/hub_store.h"
+#include "server/release/release_signer.h"
+#include "storage/blob_store.h"
+
+namespace cairn {
+
+// Models and their policies. Checks permissions itself. Thread-safe.
+class ModelService {
+ public:
+  // All must outlive it.
+  ModelService(HubStore& store, BlobStore& blobs, const ReleaseSigner& signer)
+      : store_(store), blobs_(blobs), signer_(signer) {}
+
+  // Checks the uploaded checkpoint whole and makes it release v1.0.0, with
+  // the tags latest and stable. The same checkpoint by the same user again is
+  // success, also under another request id; anything else under a name that
+  // is taken is ALREADY_EXISTS.
+  absl::StatusOr<v1::Model> Create(const Caller& caller,
+                                   const v1::CreateModelRequest& request);
+  absl::StatusOr<v1::Model> Get(const Caller& caller,
+                                const v1::GetModelRequest& request) const;
+  // Those that the caller may read.
+  absl::StatusOr<v1::ListModelsResponse> List(
+      const Caller& caller, const v1::ListModelsRequest& request) const;
+  // Replaces the policy; suites without an own margin get the new one.
+  absl::StatusOr<v1::Model> SetPolicy(const Caller& caller,
+                                      const v1::SetPolicyRequest& request);
+
+ private:
+  HubStore& store_;
+  BlobStore& blobs_;
+  const ReleaseSigner& signer_;
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
