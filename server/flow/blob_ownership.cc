@@ -40,9 +40,23 @@ absl::Status RecordOwner(HubTransaction& transaction, absl::string_view user,
   record.set_user(std::string(user));
   record.set_sha256(digest.hex());
   record.set_size_bytes(size_bytes);
-  record.mutable_create_time()->set_seconds(
-      absl::ToUnixSeconds(transaction.now()));
+  const absl::Time now = transaction.now();
+  record.mutable_create_time()->set_seconds(absl::ToUnixSeconds(now));
+  record.mutable_create_time()->set_nanos(static_cast<int32_t>(
+      (now - absl::FromUnixSeconds(absl::ToUnixSeconds(now))) /
+      absl::Nanoseconds(1)));
   return transaction.Put(record);
+}
+
+absl::Status DropOwner(HubTransaction& transaction,
+                       const BlobOwnerRecord& record) {
+  const std::string name = Table<BlobOwnerRecord>::Name(record);
+  CAIRN_ASSIGN_OR_RETURN(auto now, transaction.Find<BlobOwnerRecord>(name));
+  if (!now.has_value() ||
+      now->SerializeAsString() != record.SerializeAsString()) {
+    return absl::OkStatus();
+  }
+  return transaction.Delete<BlobOwnerRecord>(name);
 }
 
 absl::StatusOr<bool> IsOwner(const HubReader& reader, absl::string_view user,

@@ -36,6 +36,11 @@ struct Table<store::v1::UploadRecord> {
 absl::Status RecordOwner(HubTransaction& transaction, absl::string_view user,
                          const Digest& digest, int64_t size_bytes);
 
+// Forgets an owner, unless the record is no longer the one given: then the
+// blob was sent again.
+absl::Status DropOwner(HubTransaction& transaction,
+                       const store::v1::BlobOwnerRecord& record);
+
 // True when `user` once sent this blob whole. It may be gone since.
 absl::StatusOr<bool> IsOwner(const HubReader& reader, absl::string_view user,
                              const Digest& digest);

@@ -1,0 +1,143 @@
+#include "server/intake/upload_handler.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/rpc/server_call.h"
+#include "core/rpc/server_stream.h"
+
+namespace cairn {
+
+// Opens the upload that the first message names, then feeds it.
+class UploadHandler::ChunkSink
+    : public StreamSink<v1::WriteUploadRequest, v1::Upload> {
+ public:
+  ChunkSink(UploadHandler& handler, std::string authorization)
+      : handler_(handler), authorization_(std::move(authorization)) {}
+
+  absl::Status Take(const v1::WriteUploadRequest& request) override {
+    if (stream_ == nullptr) {
+      CAIRN_ASSIGN_OR_RETURN(Caller caller,
+                             handler_.calls_.tokens.Identify(authorization_));
+      CAIRN_ASSIGN_OR_RETURN(
+          stream_, handler_.sessions_.OpenStream(caller, request.name()));
+      name_ = request.name();
+    }
+    if (!request.name().empty() && request.name() != name_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the stream writes ", name_, " and cannot go on with ",
+                       request.name()));
+    }
+    CAIRN_RETURN_IF_ERROR(
+        stream_->Write(request.offset(), request.chunk(), request.crc32c()));
+    handler_.received_bytes_ += static_cast<int64_t>(request.chunk().size());
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<v1::Upload> End() override {
+    if (stream_ == nullptr) {
+      return absl::InvalidArgumentError(
+          "an upload's stream needs at least one message, which names it");
+    }
+    auto upload = stream_->End();
+    // Free for the next stream before this one's answer is on its way.
+    stream_.reset();
+    return upload;
+  }
+
+ private:
+  UploadHandler& handler_;
+  const std::string authorization_;
+  std::string name_;
+  std::unique_ptr<UploadStream> stream_;
+};
+
+grpc::ServerReadReactor<v1::WriteUploadRequest>* UploadHandler::WriteUpload(
+    grpc::CallbackServerContext* context, v1::Upload* response) {
+  auto pass = gate_.Admit(context);
+  if (!pass.ok()) {
+    return RefuseReceiving<v1::WriteUploadRequest>(pass.status());
+  }
+  return ReceiveStream<v1::WriteUploadRequest, v1::Upload>(
+      calls_.pool, response,
+      std::make_unique<ChunkSink>(*this, AuthorizationOf(*context)),
+      *std::move(pass));
+}
+
+grpc::ServerUnaryReactor* UploadHandler::BeginUpload(
+    grpc::CallbackServerContext* context, const v1::BeginUploadRequest* request,
+    v1::Upload* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller, const v1::BeginUploadRequest& begin)
+          -> absl::StatusOr<v1::Upload> {
+        return sessions_.Begin(caller, begin);
+      });
+}
+
+grpc::ServerUnaryReactor* UploadHandler::GetUpload(
+    grpc::CallbackServerContext* context, const v1::GetUploadRequest* request,
+    v1::Upload* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller,
+             const v1::GetUploadRequest& get) -> absl::StatusOr<v1::Upload> {
+        return sessions_.Get(caller, get.name());
+      });
+}
+
+grpc::ServerUnaryReactor* UploadHandler::FinishUpload(
+    grpc::CallbackServerContext* context,
+    const v1::FinishUploadRequest* request, v1::Blob* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller, const v1::FinishUploadRequest& finish)
+          -> absl::StatusOr<v1::Blob> {
+        return sessions_.Finish(caller, finish);
+      });
+}
+
+grpc::ServerUnaryReactor* UploadHandler::CancelUpload(
+    grpc::CallbackServerContext* context,
+    const v1::CancelUploadRequest* request,
+    v1::CancelUploadResponse* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller, const v1::CancelUploadRequest& cancel)
+          -> absl::StatusOr<v1::CancelUploadResponse> {
+        CAIRN_RETURN_IF_ERROR(sessions_.Cancel(caller, cancel.name()));
+        return v1::CancelUploadResponse();
+      });
+}
+
+grpc::ServerUnaryReactor* UploadHandler::BatchUpload(
+    grpc::CallbackServerContext* context, const v1::BatchUploadRequest* request,
+    v1::BatchUploadResponse* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller, const v1::BatchUploadRequest& batch)
+          -> absl::StatusOr<v1::BatchUploadResponse> {
+        auto stored = sessions_.Batch(caller, batch);
+        if (!stored.ok()) return stored.status();
+        for (const v1::Blob& blob : stored->blobs()) {
+          received_bytes_ += blob.size_bytes();
+        }
+        return stored;
+      });
+}
+
+grpc::ServerUnaryReactor* UploadHandler::FindMissing(
+    grpc::CallbackServerContext* context, const v1::FindMissingRequest* request,
+    v1::FindMissingResponse* response) {
+  return HandleCall(
+      context, calls_, request, response,
+      [this](const Caller& caller, const v1::FindMissingRequest& find)
+          -> absl::StatusOr<v1::FindMissingResponse> {
+        return sessions_.FindMissing(caller, find);
+      });
+}
+
+}  // namespace cairn

@@ -1,0 +1,123 @@
+#ifndef CAIRN_SERVER_INTAKE_UPLOAD_SESSIONS_H_
+#define CAIRN_SERVER_INTAKE_UPLOAD_SESSIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cairn/store/v1/upload.pb.h"
+#include "cairn/v1/transfer.pb.h"
+#include "server/flow/caller.h"
+#include "server/flow/hub_store.h"
+#include "server/flow/stage.h"
+#include "server/intake/writer_table.h"
+#include "storage/blob_store.h"
+
+namespace cairn {
+
+struct UploadOptions {
+  // Open uploads an identity may have.
+  int open_max = 16;
+  // Largest single upload.
+  int64_t bytes_max = int64_t{1} << 40;
+  // An upload that is not touched for so long is dropped.
+  absl::Duration idle_ttl = absl::Hours(24);
+  // What was received is made durable after every so many bytes.
+  int64_t sync_bytes = 16 << 20;
+  // Unused writers that stay open.
+  size_t writers_kept_max = 64;
+};
+
+// One stream of chunks into an upload. Not thread-safe.
+class UploadStream {
+ public:
+  // Takes the bytes at `offset`. What is stored already is compared, never
+  // appended. INVALID_ARGUMENT for a chunk that is too large, broken, past the
+  // declared size, or different from what is stored; FAILED_PRECONDITION for
+  // one that leaves a gap; RESOURCE_EXHAUSTED when the disk is full.
+  absl::Status Write(int64_t offset, absl::string_view chunk, uint32_t crc32c);
+  // Makes everything durable and says how much that is.
+  absl::StatusOr<v1::Upload> End();
+
+ private:
+  friend class UploadSessions;
+  UploadStream(store::v1::UploadRecord record, WriterTable::Loan loan,
+               int64_t sync_bytes, absl::Duration idle_ttl);
+  absl::Status CompareStored(int64_t offset, absl::string_view bytes);
+
+  const store::v1::UploadRecord record_;
+  const int64_t sync_bytes_;
+  const absl::Duration idle_ttl_;
+  WriterTable::Loan loan_;
+  int64_t unsynced_ = 0;
+};
+
+// Bytes on their way in. An upload is a record and a file, not a connection:
+// streams fill it one after the other, and what they were told is committed
+// stays so over crashes. A finished upload is a blob that its sender owns. As
+// a stage it drops what nobody goes on with. Thread-safe.
+class UploadSessions : public Stage {
+ public:
+  // `store` and `blobs` must outlive it.
+  UploadSessions(HubStore& store, BlobStore& blobs, UploadOptions options = {});
+
+  // Opens an upload, or finds the caller's open upload of the same digest and
+  // size, or of the same request id. `complete` when the caller sent this blob
+  // before. RESOURCE_EXHAUSTED with LIMIT_EXCEEDED past open_max.
+  absl::StatusOr<v1::Upload> Begin(const Caller& caller,
+                                   v1::BeginUploadRequest request);
+  // ABORTED while another stream writes to it.
+  absl::StatusOr<std::unique_ptr<UploadStream>> OpenStream(
+      const Caller& caller, absl::string_view name);
+  absl::StatusOr<v1::Upload> Get(const Caller& caller, absl::string_view name);
+  // INVALID_ARGUMENT when the bytes hash to something else: the upload is then
+  // gone. Finishing again is success.
+  absl::StatusOr<v1::Blob> Finish(const Caller& caller,
+                                  const v1::FinishUploadRequest& request);
+  // Cancelling what is not there is success.
+  absl::Status Cancel(const Caller& caller, absl::string_view name);
+  // All items are checked before any is stored.
+  absl::StatusOr<v1::BatchUploadResponse> Batch(
+      const Caller& caller, const v1::BatchUploadRequest& request);
+  // A blob that is not missing stays for as long as an idle upload would.
+  absl::StatusOr<v1::FindMissingResponse> FindMissing(
+      const Caller& caller, const v1::FindMissingRequest& request);
+
+  absl::string_view name() const override { return "uploads"; }
+  absl::Duration period() const override { return absl::Minutes(10); }
+  absl::StatusOr<int> RunPass() override;
+
+ private:
+  // The caller's own upload; NOT_FOUND for one that is somebody else's.
+  absl::StatusOr<store::v1::UploadRecord> FindOwn(const Caller& caller,
+                                                  absl::string_view name) const;
+  absl::StatusOr<std::optional<store::v1::UploadRecord>> FindSame(
+      const HubReader& reader, const Caller& caller,
+      const v1::BeginUploadRequest& request) const;
+  // True when the caller sent the blob before and it is still here.
+  absl::StatusOr<bool> Has(const HubReader& reader, const Caller& caller,
+                           const Digest& digest, int64_t size_bytes);
+  absl::Status KeepAlive(const store::v1::UploadRecord& record);
+  absl::StatusOr<v1::Upload> Describe(const store::v1::UploadRecord& record);
+  absl::StatusOr<v1::Blob> Commit(const store::v1::UploadRecord& record,
+                                  const Digest& digest);
+  absl::StatusOr<int> DropIdle();
+  absl::StatusOr<int> DropOrphans();
+  absl::StatusOr<int> DropOwnersOfNothing();
+
+  HubStore& store_;
+  BlobStore& blobs_;
+  const UploadOptions options_;
+  WriterTable writers_;
+  // Where the next pass goes on among the owners.
+  std::string owners_seen_;
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_INTAKE_UPLOAD_SESSIONS_H_
