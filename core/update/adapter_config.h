@@ -10,7 +10,20 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
+namespace re2 {
+class RE2;
+}  // namespace re2
+
 namespace cairn {
+
+// A value for the modules whose names match a pattern.
+struct PatternRule {
+  std::string pattern;
+  double value = 0.0;
+  // Compiled as peft matches it: `(.*\.)?(pattern)` over the whole name.
+  // Shared, so that configurations can be copied.
+  std::shared_ptr<const re2::RE2> regex;
+};
 
 // What adapter_config.json of a PEFT LoRA says, as far as it has to do with
 // the weights.
@@ -19,9 +32,13 @@ struct AdapterConfig {
   double alpha = 8.0;
   bool use_rslora = false;
   bool fan_in_fan_out = false;
-  // Pattern and value in the order of the file; the first that matches wins.
-  std::vector<std::pair<std::string, int64_t>> rank_pattern;
-  std::vector<std::pair<std::string, double>> alpha_pattern;
+  // In the order of the file; the first that matches wins.
+  std::vector<PatternRule> rank_pattern;
+  std::vector<PatternRule> alpha_pattern;
+  // Suffixes of the modules that have factors; empty together with
+  // `target_regex`: any module.
+  std::vector<std::string> target_modules;
+  std::shared_ptr<const re2::RE2> target_regex;
   // Where the base was found; informative only.
   std::string base_model_name_or_path;
   std::string revision;
@@ -39,6 +56,8 @@ struct AdapterConfig {
   int64_t RankOf(absl::string_view module) const;
   // The factor on B*A: alpha / rank, or alpha / sqrt(rank) for rslora.
   double ScaleOf(absl::string_view module) const;
+  // Whether target_modules names the module, as peft matches it.
+  bool Targets(absl::string_view module) const;
 };
 
 }  // namespace cairn

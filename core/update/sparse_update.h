@@ -21,29 +21,38 @@ namespace cairn {
 absl::StatusOr<std::unique_ptr<Update>> OpenSparseUpdate(
     SharedSource file, const SafetensorsHeader& header);
 
-// Writes a sparse update. What is added is kept in temporary files beside
-// `path`, so that memory stays bounded. Not thread-safe.
+// Writes a sparse update. What is added goes to unnamed files beside `path`,
+// so that memory stays bounded. Not thread-safe. A destructor abandons what
+// was not finished.
 class SparseUpdateWriter {
  public:
   // `base_digest`: "sha256:..." of the base.
   static absl::StatusOr<std::unique_ptr<SparseUpdateWriter>> Create(
       std::string path, std::string base_digest);
-  // Removes what was not finished.
-  virtual ~SparseUpdateWriter() = default;
+  ~SparseUpdateWriter();
+  SparseUpdateWriter(const SparseUpdateWriter&) = delete;
+  SparseUpdateWriter& operator=(const SparseUpdateWriter&) = delete;
 
   // Starts the changes of one tensor; names come in ascending order. The
-  // dtype has whole bytes.
-  virtual absl::Status BeginTensor(const TensorSpec& tensor) = 0;
+  // dtype has whole bytes (UNIMPLEMENTED otherwise).
+  absl::Status BeginTensor(const TensorSpec& tensor);
   // Adds changed elements of the tensor last begun: ascending positions in the
   // flattened tensor and the packed replacement values. May be repeated.
-  virtual absl::Status Add(absl::Span<const int64_t> positions,
-                           absl::Span<const char> values) = 0;
-  // Bytes the file would have now, to within its header's padding.
-  virtual int64_t size_bytes() const = 0;
+  absl::Status Add(absl::Span<const int64_t> positions,
+                   absl::Span<const char> values);
   // Writes the file; tensors without changes leave no trace in it.
   // FAILED_PRECONDITION when nothing was changed at all.
-  virtual absl::Status Finish() && = 0;
+  absl::Status Finish() &&;
+
+ private:
+  struct State;
+  explicit SparseUpdateWriter(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
+
+// Bytes that the position `position` takes after `previous` (-1 before the
+// first).
+int SparseGapBytes(int64_t previous, int64_t position);
 
 }  // namespace cairn
 

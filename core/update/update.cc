@@ -1,0 +1,233 @@
+#include "core/update/update.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/digest.h"
+#include "core/base/json_value.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "core/tensor/tensor_manifest.h"
+#include "core/update/dense_update.h"
+#include "core/update/lora_update.h"
+#include "core/update/sparse_update.h"
+
+namespace cairn {
+namespace {
+
+absl::Status Refuse(absl::string_view reason, absl::string_view what,
+                    std::map<std::string, std::string> details) {
+  return ReasonedError(absl::StatusCode::kInvalidArgument, reason, what,
+                       std::move(details));
+}
+
+// The names that share most with `name` at their two ends.
+std::string NearestNames(const v1::TensorManifest& base,
+                         absl::string_view name) {
+  std::vector<std::pair<size_t, absl::string_view>> scored;
+  for (const v1::Tensor& tensor : base.tensors()) {
+    const absl::string_view other = tensor.name();
+    const size_t most = std::min(name.size(), other.size());
+    size_t prefix = 0;
+    while (prefix < most && name[prefix] == other[prefix]) ++prefix;
+    size_t suffix = 0;
+    while (suffix < most - prefix &&
+           name[name.size() - 1 - suffix] == other[other.size() - 1 - suffix]) {
+      ++suffix;
+    }
+    scored.emplace_back(prefix + suffix, other);
+  }
+  const size_t shown = std::min<size_t>(3, scored.size());
+  std::partial_sort(
+      scored.begin(), scored.begin() + static_cast<ptrdiff_t>(shown),
+      scored.end(), [](const auto& a, const auto& b) {
+        return a.first != b.first ? a.first > b.first : a.second < b.second;
+      });
+  scored.resize(shown);
+  return absl::StrJoin(scored, ", ", [](std::string* out, const auto& entry) {
+    absl::StrAppend(out, JsonQuote(entry.second));
+  });
+}
+
+absl::Status CheckTensor(const TouchedTensor& tensor,
+                         const v1::TensorManifest& base) {
+  std::map<std::string, std::string> details = {{"tensor", tensor.name}};
+  const v1::Tensor* found = FindTensor(base, tensor.name);
+  if (found == nullptr) {
+    return Refuse(
+        "UNKNOWN_TENSOR",
+        absl::StrCat("the base has no tensor ", JsonQuote(tensor.name),
+                     "; nearest are ", NearestNames(base, tensor.name)),
+        std::move(details));
+  }
+  if (!std::equal(tensor.shape.begin(), tensor.shape.end(),
+                  found->shape().begin(), found->shape().end())) {
+    return Refuse(
+        "SHAPE_MISMATCH",
+        absl::StrCat("tensor ", JsonQuote(tensor.name),
+                     ": the update is for shape ", ShapeText(tensor.shape),
+                     ", the base has ", ShapeText(found->shape())),
+        std::move(details));
+  }
+  auto dtype = ParseDType(found->dtype());
+  const bool fits = tensor.dtype.has_value()
+                        ? dtype == tensor.dtype
+                        : dtype.has_value() && IsNumeric(*dtype);
+  if (!fits) {
+    return Refuse(
+        "DTYPE_MISMATCH",
+        absl::StrCat("tensor ", JsonQuote(tensor.name), ": the update has ",
+                     tensor.dtype.has_value() ? DTypeName(*tensor.dtype)
+                                              : "F32, F16 or BF16",
+                     ", the base ", found->dtype()),
+        std::move(details));
+  }
+  return absl::OkStatus();
+}
+
+// cairn-update.safetensors: which format, which version, which base.
+absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file) {
+  CAIRN_ASSIGN_OR_RETURN(SafetensorsHeader header,
+                         SafetensorsHeader::Read(*file, kUpdateFile));
+  std::map<std::string, std::string> details = {{"file", kUpdateFile}};
+  auto text = [&](const char* key) {
+    auto it = header.metadata().find(key);
+    return it == header.metadata().end() ? std::string() : it->second;
+  };
+  const std::string format = text("cairn.format");
+  if (format != "sparse" && format != "dense") {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.format is ",
+                               JsonQuote(format.substr(0, 40)),
+                               "; it must be \"sparse\" or \"dense\""),
+                  std::move(details));
+  }
+  const std::string version = text("cairn.version");
+  if (version != "1") {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.version is ",
+                               JsonQuote(version.substr(0, 40)),
+                               "; this program reads \"1\""),
+                  std::move(details));
+  }
+  const std::string base = text("cairn.base");
+  if (!absl::StartsWith(base, "sha256:") || !Digest::Parse(base).ok()) {
+    return Refuse("MALFORMED_FILE",
+                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.base is ",
+                               JsonQuote(base.substr(0, 80)),
+                               "; it must be \"sha256:\" and 64 hex digits"),
+                  std::move(details));
+  }
+  if (header.tensors().empty()) {
+    return Refuse("MALFORMED_FILE",
+                  absl::StrCat(kUpdateFile, ": changes no tensor"),
+                  std::move(details));
+  }
+  return format == "sparse" ? OpenSparseUpdate(std::move(file), header)
+                            : OpenDenseUpdate(std::move(file), header);
+}
+
+}  // namespace
+
+absl::StatusOr<LoraFactors> Update::ReadFactors(absl::string_view) const {
+  return absl::FailedPreconditionError("only a LoRA has factors");
+}
+
+absl::Status Update::Overlay(absl::string_view, int64_t,
+                             absl::Span<char>) const {
+  return absl::FailedPreconditionError("a LoRA has no replacement values");
+}
+
+const TouchedTensor* Update::Find(absl::string_view tensor) const {
+  const auto& all = touched();
+  auto it = std::lower_bound(all.begin(), all.end(), tensor,
+                             [](const TouchedTensor& t, absl::string_view key) {
+                               return absl::string_view(t.name) < key;
+                             });
+  return it == all.end() || it->name != tensor ? nullptr : &*it;
+}
+
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files) {
+  auto cairn = files.find(kUpdateFile);
+  auto config = files.find(kAdapterConfigFile);
+  auto weights = files.find(kAdapterWeightsFile);
+  const bool is_peft = config != files.end() || weights != files.end();
+  if (cairn != files.end() && is_peft) {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat("the update has both ", kUpdateFile,
+                               " and files of a PEFT adapter; it must have "
+                               "one of them"),
+                  {});
+  }
+  if (cairn != files.end()) return OpenCairnUpdate(cairn->second);
+  if (!is_peft) {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat("no update: neither ", kUpdateFile, " nor ",
+                               kAdapterConfigFile, " with ",
+                               kAdapterWeightsFile, " is there"),
+                  {});
+  }
+  if (config == files.end() || weights == files.end()) {
+    const char* missing =
+        config == files.end() ? kAdapterConfigFile : kAdapterWeightsFile;
+    return Refuse(
+        "MALFORMED_FILE",
+        absl::StrCat(missing, ": is missing; a PEFT adapter is ",
+                     kAdapterConfigFile, " and ", kAdapterWeightsFile),
+        {{"file", missing}});
+  }
+  return OpenLoraUpdate(*config->second, weights->second);
+}
+
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdateDirectory(
+    const std::string& directory) {
+  CAIRN_ASSIGN_OR_RETURN(FileMap files, OpenDirectorySources(directory));
+  auto update = OpenUpdate(files);
+  if (!update.ok()) return Annotate(update.status(), directory);
+  return update;
+}
+
+bool IsUpdateFile(absl::string_view path) {
+  return path == kUpdateFile || path == kAdapterConfigFile ||
+         path == kAdapterWeightsFile;
+}
+
+absl::Status CheckAgainstBase(const Update& update,
+                              const v1::TensorManifest& base,
+                              absl::string_view base_digest) {
+  const std::string made_for = update.base_digest();
+  if (!made_for.empty() && made_for != base_digest) {
+    return ReasonedError(
+        absl::StatusCode::kFailedPrecondition, "BASE_DIGEST_MISMATCH",
+        absl::StrCat("the update was made for the base ", made_for,
+                     ", not for ", base_digest),
+        {{"measured", made_for}, {"expected", std::string(base_digest)}});
+  }
+  for (const TouchedTensor& tensor : update.touched()) {
+    CAIRN_RETURN_IF_ERROR(CheckTensor(tensor, base));
+  }
+  return absl::OkStatus();
+}
+
+bool TouchesEmbeddingsOrHead(const Update& update) {
+  static constexpr const char* kNames[] = {
+      "embed_tokens", "lm_head",         "wte",
+      "wpe",          "word_embeddings", "position_embeddings",
+      "embed_out",    "embed_in",        "shared",
+      "score",        "classifier"};
+  return std::any_of(
+      update.touched().begin(), update.touched().end(),
+      [](const TouchedTensor& tensor) {
+        const std::string name = absl::StrCat(".", tensor.name, ".");
+        return std::any_of(
+            std::begin(kNames), std::end(kNames), [&](const char* part) {
+              return absl::StrContains(name, absl::StrCat(".", part, "."));
+            });
+      });
+}
+
+}  // namespace cairn
