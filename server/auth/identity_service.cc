@@ -98,7 +98,7 @@ absl::StatusOr<v1::User> ParseNewUser(const v1::CreateUserRequest& request) {
 }
 
 absl::StatusOr<v1::User> IdentityService::GetProfile(
-    const Caller& caller) const {
+    const Caller& caller, const v1::GetProfileRequest&) const {
   CAIRN_RETURN_IF_ERROR(KnownCaller(caller));
   CAIRN_ASSIGN_OR_RETURN(auto record,
                          store_.Read().Get<UserRecord>(caller.user));

@@ -23,7 +23,8 @@ class IdentityService {
   IdentityService(HubStore& store, std::string hub_id)
       : store_(store), tokens_(store), hub_id_(std::move(hub_id)) {}
 
-  absl::StatusOr<v1::User> GetProfile(const Caller& caller) const;
+  absl::StatusOr<v1::User> GetProfile(
+      const Caller& caller, const v1::GetProfileRequest& request) const;
   // Registers the caller's key after the new key (and the old one, if there
   // is another) signed for it. Registering the same key again is success.
   absl::StatusOr<v1::User> RegisterKey(const Caller& caller,

@@ -135,7 +135,7 @@ TEST_F(IdentityServiceTest, RegistersAKeyWithProofOfPossession) {
   ASSERT_TRUE(user.ok()) << user.status();
   EXPECT_EQ(user->public_key(), key.public_hex());
   EXPECT_TRUE(service_.RegisterKey(ada_, Registration(key, "users/ada")).ok());
-  EXPECT_EQ(service_.GetProfile(ada_)->public_key(), key.public_hex());
+  EXPECT_EQ(service_.GetProfile(ada_, {})->public_key(), key.public_hex());
 }
 
 TEST_F(IdentityServiceTest, RefusesAKeyWithoutItsProof) {
@@ -152,7 +152,7 @@ TEST_F(IdentityServiceTest, RefusesAKeyWithoutItsProof) {
     EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_EQ(GetReason(result.status())->code, "SIGNATURE_INVALID");
   }
-  EXPECT_EQ(service_.GetProfile(ada_)->public_key(), "");
+  EXPECT_EQ(service_.GetProfile(ada_, {})->public_key(), "");
 }
 
 TEST_F(IdentityServiceTest, SecondKeyNeedsTheFirst) {

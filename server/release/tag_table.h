@@ -1,5 +1,5 @@
-#ifndef CAIRN_SERVER_RELEASE_TAG_SERVICE_H_
-#define CAIRN_SERVER_RELEASE_TAG_SERVICE_H_
+#ifndef CAIRN_SERVER_RELEASE_TAG_TABLE_H_
+#define CAIRN_SERVER_RELEASE_TAG_TABLE_H_
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,10 +21,10 @@ absl::Status CheckTagId(absl::string_view id);
 // latest moves, releases that leave its line are marked `rolled_back` and
 // those that come back into it are not any more. Checks permissions itself.
 // Thread-safe.
-class TagService {
+class TagTable {
  public:
   // `store` must outlive it.
-  explicit TagService(HubStore& store) : store_(store) {}
+  explicit TagTable(HubStore& store) : store_(store) {}
 
   absl::StatusOr<v1::Tag> Get(const Caller& caller,
                               const v1::GetTagRequest& request) const;
@@ -52,4 +52,4 @@ absl::Status MarkRolledBack(HubTransaction& transaction, absl::string_view from,
 
 }  // namespace cairn
 
-#endif  // CAIRN_SERVER_RELEASE_TAG_SERVICE_H_
+#endif  // CAIRN_SERVER_RELEASE_TAG_TABLE_H_

@@ -1,4 +1,4 @@
-#include "server/release/tag_service.h"
+#include "server/release/tag_table.h"
 
 #include <algorithm>
 #include <optional>
@@ -192,8 +192,8 @@ absl::Status MarkRolledBack(HubTransaction& transaction, absl::string_view from,
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::Tag> TagService::Get(
-    const Caller& caller, const v1::GetTagRequest& request) const {
+absl::StatusOr<v1::Tag> TagTable::Get(const Caller& caller,
+                                      const v1::GetTagRequest& request) const {
   CAIRN_ASSIGN_OR_RETURN(TagName tag, TagName::Parse(request.name()));
   HubSnapshot snapshot = store_.Read();
   CAIRN_RETURN_IF_ERROR(
@@ -202,7 +202,7 @@ absl::StatusOr<v1::Tag> TagService::Get(
   return record.tag();
 }
 
-absl::StatusOr<v1::ListTagsResponse> TagService::List(
+absl::StatusOr<v1::ListTagsResponse> TagTable::List(
     const Caller& caller, const v1::ListTagsRequest& request) const {
   CAIRN_ASSIGN_OR_RETURN(ModelName model, ModelName::Parse(request.parent()));
   HubSnapshot snapshot = store_.Read();
@@ -221,8 +221,8 @@ absl::StatusOr<v1::ListTagsResponse> TagService::List(
   return response;
 }
 
-absl::StatusOr<v1::Tag> TagService::Set(const Caller& caller,
-                                        const v1::SetTagRequest& request) {
+absl::StatusOr<v1::Tag> TagTable::Set(const Caller& caller,
+                                      const v1::SetTagRequest& request) {
   CAIRN_ASSIGN_OR_RETURN(TagName tag, ParseTag(request.name()));
   CAIRN_RETURN_IF_ERROR(
       Authorize(caller, Permission::kManageReleases, tag.model().full()));
@@ -235,7 +235,7 @@ absl::StatusOr<v1::Tag> TagService::Set(const Caller& caller,
                   .note = ""});
 }
 
-absl::StatusOr<v1::DeleteTagResponse> TagService::Delete(
+absl::StatusOr<v1::DeleteTagResponse> TagTable::Delete(
     const Caller& caller, const v1::DeleteTagRequest& request) {
   CAIRN_ASSIGN_OR_RETURN(TagName tag, ParseTag(request.name()));
   CAIRN_RETURN_IF_ERROR(
@@ -266,8 +266,8 @@ absl::StatusOr<v1::DeleteTagResponse> TagService::Delete(
   return v1::DeleteTagResponse();
 }
 
-absl::StatusOr<v1::Tag> TagService::Rollback(
-    const Caller& caller, const v1::RollbackRequest& request) {
+absl::StatusOr<v1::Tag> TagTable::Rollback(const Caller& caller,
+                                           const v1::RollbackRequest& request) {
   CAIRN_ASSIGN_OR_RETURN(TagName tag, ParseTag(request.name()));
   CAIRN_RETURN_IF_ERROR(
       Authorize(caller, Permission::kManageReleases, tag.model().full()));

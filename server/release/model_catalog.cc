@@ -1,4 +1,4 @@
-#include "server/release/model_service.h"
+#include "server/release/model_catalog.h"
 
 #include <optional>
 #include <set>
@@ -13,9 +13,9 @@
 #include "server/flow/contribution_state.h"
 #include "server/flow/resource_names.h"
 #include "server/release/checkpoint_import.h"
-#include "server/release/policy_rules.h"
+#include "server/flow/policy_rules.h"
 #include "server/release/release_builder.h"
-#include "server/release/tag_service.h"
+#include "server/release/tag_table.h"
 
 namespace cairn {
 namespace {
@@ -115,7 +115,7 @@ absl::Status PutModel(HubTransaction& txn, const Caller& caller,
 
 }  // namespace
 
-absl::StatusOr<v1::Model> ModelService::Create(
+absl::StatusOr<v1::Model> ModelCatalog::Create(
     const Caller& caller, const v1::CreateModelRequest& request) {
   if (!IsChosenId(request.model_id())) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -172,7 +172,7 @@ absl::StatusOr<v1::Model> ModelService::Create(
   return model;
 }
 
-absl::StatusOr<v1::Model> ModelService::Get(
+absl::StatusOr<v1::Model> ModelCatalog::Get(
     const Caller& caller, const v1::GetModelRequest& request) const {
   CAIRN_ASSIGN_OR_RETURN(ModelName name, ModelName::Parse(request.name()));
   HubSnapshot snapshot = store_.Read();
@@ -182,7 +182,7 @@ absl::StatusOr<v1::Model> ModelService::Get(
   return Present(snapshot, std::move(record));
 }
 
-absl::StatusOr<v1::ListModelsResponse> ModelService::List(
+absl::StatusOr<v1::ListModelsResponse> ModelCatalog::List(
     const Caller& caller, const v1::ListModelsRequest& request) const {
   HubSnapshot snapshot = store_.Read();
   auto is_readable = [&](const ModelRecord& record) {
@@ -206,7 +206,7 @@ absl::StatusOr<v1::ListModelsResponse> ModelService::List(
   return response;
 }
 
-absl::StatusOr<v1::Model> ModelService::SetPolicy(
+absl::StatusOr<v1::Model> ModelCatalog::SetPolicy(
     const Caller& caller, const v1::SetPolicyRequest& request) {
   CAIRN_ASSIGN_OR_RETURN(ModelName name, ModelName::Parse(request.name()));
   CAIRN_RETURN_IF_ERROR(

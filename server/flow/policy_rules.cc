@@ -1,4 +1,4 @@
-#include "server/release/policy_rules.h"
+#include "server/flow/policy_rules.h"
 
 #include <algorithm>
 #include <cmath>

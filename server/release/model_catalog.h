@@ -1,5 +1,5 @@
-#ifndef CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
-#define CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
+#ifndef CAIRN_SERVER_RELEASE_MODEL_CATALOG_H_
+#define CAIRN_SERVER_RELEASE_MODEL_CATALOG_H_
 
 #include "absl/status/statusor.h"
 #include "cairn/v1/model.pb.h"
@@ -11,10 +11,10 @@
 namespace cairn {
 
 // Models and their policies. Checks permissions itself. Thread-safe.
-class ModelService {
+class ModelCatalog {
  public:
   // All must outlive it.
-  ModelService(HubStore& store, BlobStore& blobs, const ReleaseSigner& signer)
+  ModelCatalog(HubStore& store, BlobStore& blobs, const ReleaseSigner& signer)
       : store_(store), blobs_(blobs), signer_(signer) {}
 
   // Checks the uploaded checkpoint whole and makes it release v1.0.0, with
@@ -40,4 +40,4 @@ class ModelService {
 
 }  // namespace cairn
 
-#endif  // CAIRN_SERVER_RELEASE_MODEL_SERVICE_H_
+#endif  // CAIRN_SERVER_RELEASE_MODEL_CATALOG_H_

@@ -1,5 +1,5 @@
-#ifndef CAIRN_SERVER_RELEASE_POLICY_RULES_H_
-#define CAIRN_SERVER_RELEASE_POLICY_RULES_H_
+#ifndef CAIRN_SERVER_FLOW_POLICY_RULES_H_
+#define CAIRN_SERVER_FLOW_POLICY_RULES_H_
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -23,4 +23,4 @@ absl::Status CheckLicense(absl::string_view license);
 
 }  // namespace cairn
 
-#endif  // CAIRN_SERVER_RELEASE_POLICY_RULES_H_
+#endif  // CAIRN_SERVER_FLOW_POLICY_RULES_H_
