@@ -1,11 +1,13 @@
 #include "server/release/file_assembly.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
+#include "storage/segment_source.h"
 
 namespace cairn {
 namespace {
@@ -16,22 +18,22 @@ constexpr int64_t kTileBytes = 1 << 20;
 
 absl::StatusOr<SharedSource> OpenAssembled(
     const BlobStore& blobs, const store::v1::FileSegments& file) {
-  std::vector<SharedSource> parts;
-  parts.reserve(static_cast<size_t>(file.segments_size()));
+  std::vector<BlobSegment> segments;
+  segments.reserve(static_cast<size_t>(file.segments_size()));
   for (const store::v1::Segment& segment : file.segments()) {
     CAIRN_ASSIGN_OR_RETURN(Digest digest, Digest::Parse(segment.sha256()));
-    auto part = blobs.Open(digest);
-    if (!part.ok() || (*part)->size() != segment.size_bytes()) {
+    auto stat = blobs.Stat(digest);
+    if (!stat.ok() || stat->size_bytes != segment.size_bytes()) {
       return absl::DataLossError(absl::StrCat(
           file.path(), ": blob ", segment.sha256(), " of ",
           segment.size_bytes(), " bytes ",
-          part.ok() ? absl::StrCat("has ", (*part)->size(), " bytes")
-                    : std::string(part.status().message())));
+          stat.ok() ? absl::StrCat("has ", stat->size_bytes, " bytes")
+                    : std::string(stat.status().message())));
     }
-    parts.push_back(*std::move(part));
+    segments.push_back({.digest = digest, .size_bytes = segment.size_bytes()});
   }
-  if (parts.size() == 1) return std::move(parts.front());
-  return SharedSource(MakeConcatSource(std::move(parts)));
+  return SharedSource(
+      MakeSegmentSource(blobs, file.path(), std::move(segments)));
 }
 
 absl::StatusOr<v1::File> DescribeFile(const std::string& path,

@@ -10,7 +10,7 @@ namespace cairn {
 
 // A published file as one source over the blobs that are its bytes. DATA_LOSS
 // naming the file when a blob is missing or has another size than its segment
-// says.
+// says. `blobs` must outlive the source.
 absl::StatusOr<SharedSource> OpenAssembled(const BlobStore& blobs,
                                            const store::v1::FileSegments& file);
 
