@@ -66,7 +66,10 @@ void CommandLine::AddCommand(const std::string& name, const std::string& what,
                              const std::function<void(Parameters&)>& declare,
                              Action action) {
   CLI::App* command = app_->add_subcommand(name, what);
-  command->footer("Example:\n  " + example);
+  command->footer(
+      "Flags of every command (--hub, --home, --json, ...): cairn "
+      "--help\n\nExample:\n  " +
+      example);
   Parameters parameters(*command);
   declare(parameters);
   command->callback(

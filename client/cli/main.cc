@@ -132,10 +132,12 @@ int RunCommand(Program& program, int argc, char** argv, std::stop_token stop) {
   } catch (const CLI::Success& told) {
     return program.app->exit(told);  // --help, --version
   } catch (const CLI::ParseError& error) {
-    std::fprintf(stderr, "cairn: %s\n", error.what());
+    const std::string unknown =
+        UnknownCommand(*program.app, {argv + 1, argv + argc});
     std::fprintf(stderr,
-                 "`cairn --help` and `cairn COMMAND --help` show what "
-                 "is understood.\n");
+                 "cairn: %s\n`cairn --help` and `cairn COMMAND --help` show "
+                 "what is understood.\n",
+                 unknown.empty() ? error.what() : unknown.c_str());
     return 2;
   }
   Session session(program.flags, std::move(stop));

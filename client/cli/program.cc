@@ -2,6 +2,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/cli/local_programs.h"
 
 namespace cairn::cli {
@@ -79,6 +80,15 @@ const CLI::App* FindCommand(const CLI::App& app, const std::string& word) {
   return nullptr;
 }
 
+std::vector<std::string> CommandNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* child :
+       app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(child->get_name());
+  }
+  return names;
+}
+
 }  // namespace
 
 std::unique_ptr<Program> MakeProgram() {
@@ -137,13 +147,32 @@ std::vector<std::string> Complete(const CLI::App& app,
     }
     return out;
   }
-  for (const CLI::App* child :
-       level->get_subcommands([](const CLI::App*) { return true; })) {
-    if (absl::StartsWith(child->get_name(), prefix)) {
-      out.push_back(child->get_name());
-    }
+  for (std::string& name : CommandNames(*level)) {
+    if (absl::StartsWith(name, prefix)) out.push_back(std::move(name));
   }
   return out;
+}
+
+std::string UnknownCommand(const CLI::App& app,
+                           const std::vector<std::string>& words) {
+  const CLI::App* level = &app;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (absl::StartsWith(words[i], "-")) {
+      if (!absl::StrContains(words[i], '=') && TakesValue(*level, words[i])) {
+        ++i;
+      }
+      continue;
+    }
+    const CLI::App* child = FindCommand(*level, words[i]);
+    if (child == nullptr) {
+      const auto known = CommandNames(*level);
+      if (known.empty()) return "";
+      return absl::StrCat("no command `", words[i], "`; there are ",
+                          absl::StrJoin(known, ", "));
+    }
+    level = child;
+  }
+  return "";
 }
 
 std::string CompletionScript(const std::string& shell) {

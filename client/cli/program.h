@@ -26,6 +26,11 @@ std::unique_ptr<Program> MakeProgram();
 std::vector<std::string> Complete(const CLI::App& app,
                                   const std::vector<std::string>& words);
 
+// "no command `x`; ..." when `words` go wrong at the name of a command; empty
+// when they do not.
+std::string UnknownCommand(const CLI::App& app,
+                           const std::vector<std::string>& words);
+
 // The completion script of "bash", "zsh" or "fish"; empty for any other.
 std::string CompletionScript(const std::string& shell);
 
