@@ -29,6 +29,7 @@ void Parameters::Option(const std::string& name,
                         const std::string& help) {
   app_.add_option(name, values, help)
       ->expected(1)
+      ->allow_extra_args(false)
       ->delimiter(',')
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
