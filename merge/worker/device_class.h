@@ -1,0 +1,18 @@
+#ifndef CAIRN_MERGE_WORKER_DEVICE_CLASS_H_
+#define CAIRN_MERGE_WORKER_DEVICE_CLASS_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace cairn {
+
+// What kind of machine scores are computed on, e.g. "cpu-x86_64-avx2-openblas":
+// the device, the instruction set that libtorch's kernels use and the library
+// of matrix products. Scores of one class agree to the last digits; those of
+// different classes are never paired.
+std::string DeviceClass(absl::string_view device);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_WORKER_DEVICE_CLASS_H_

@@ -1,0 +1,32 @@
+#ifndef CAIRN_MERGE_WORKER_MODEL_PATCHES_H_
+#define CAIRN_MERGE_WORKER_MODEL_PATCHES_H_
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cairn/v1/common.pb.h"
+#include "core/tensor/checkpoint.h"
+#include "merge/model/load_model.h"
+#include "merge/model/model.h"
+#include "merge/worker/job_context.h"
+
+namespace cairn {
+
+// How the weights of a job are loaded: `dtype` is "float32" or "bfloat16".
+absl::StatusOr<LoadOptions> LoadOptionsOf(const std::string& dtype,
+                                          const JobContext& context);
+
+// Sets every parameter that `update` touches to what `weights` holds plus the
+// update's change against its own base, in float32.
+absl::Status SetUpdated(const JobUpdate& update, const Checkpoint& weights,
+                        Model& model);
+
+// Sets the parameters whose digests in `manifest` differ from those in
+// `loaded` (the manifest of what the model was loaded from) to what `weights`
+// holds.
+absl::Status SetChanged(const Checkpoint& weights,
+                        const v1::TensorManifest& manifest,
+                        const v1::TensorManifest& loaded, Model& model);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_WORKER_MODEL_PATCHES_H_
