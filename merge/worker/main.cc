@@ -11,6 +11,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
@@ -97,6 +98,7 @@ int RunJobProcessOf(const Flags& flags) {
       .threads = flags.threads,
       .memory_bytes = static_cast<int64_t>(flags.memory),
       .device_class = DeviceClass(flags.device),
+      .progress = nullptr,
   };
   return RunJobProcessMain(std::move(context));
 }
