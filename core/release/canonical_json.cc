@@ -53,10 +53,10 @@ class Printer {
     for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
       const FieldDescriptor& field = *message.GetDescriptor()->field(i);
       const Reflection& reflection = *message.GetReflection();
-      if (!field.is_repeated() && field.has_presence() &&
-          !reflection.HasField(message, &field)) {
-        continue;
-      }
+      const bool is_set = field.is_repeated()
+                              ? reflection.FieldSize(message, &field) > 0
+                              : reflection.HasField(message, &field);
+      if (!is_set) continue;
       NextItem();
       absl::StrAppend(&out_, JsonQuote(field.json_name()), ": ");
       PrintField(message, field);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -125,7 +126,7 @@ TEST_F(ReleaseVerifierTest, RefusesEveryFlippedBit) {
   for (const char* name : {"README.md", "config.json", "model.safetensors",
                            "cairn-release.json"}) {
     const std::string original = Slurp(directory_ / name);
-    for (size_t bit = 0; bit < original.size() * 8; bit += 5) {
+    for (size_t bit = 0; bit < original.size() * 8; bit += 23) {
       std::string bytes = original;
       bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << (bit % 8)));
       Spill(directory_ / name, bytes);
@@ -192,6 +193,47 @@ TEST_F(ReleaseVerifierTest, RefusesTheDocumentOfAnotherRelease) {
   manifest.mutable_files(1)->set_sha256(std::string(64, 'a'));
   PublishWith(root_, release_key_, manifest, Delegate(release_key_));
   ExpectBroken("config.json");
+}
+
+// Documents that are out in the world must verify for ever.
+TEST(ReleaseDocumentTest, RendersTheSameBytesAsEver) {
+  const char* root_path = std::getenv("CAIRN_SOURCE_DIR");
+  const std::string golden =
+      Slurp(std::string(root_path == nullptr ? "." : root_path) +
+            "/tests/fuzz/corpus/release_document_fuzzer/signed.json");
+  SigningKey root = *SigningKey::FromSeedHex(std::string(64, '1'));
+  SigningKey key = *SigningKey::FromSeedHex(std::string(64, '2'));
+  v1::ReleaseManifest manifest;
+  manifest.set_hub_id("hub");
+  manifest.set_name("models/m/releases/v1.1.0");
+  manifest.set_version("v1.1.0");
+  manifest.set_digest("sha256:" + std::string(64, 'd'));
+  manifest.mutable_create_time()->set_seconds(1'700'000'000);
+  manifest.mutable_create_time()->set_nanos(5'000'000);
+  v1::File& file = *manifest.add_files();
+  file.set_path("config.json");
+  file.set_size_bytes(12);
+  file.set_sha256(std::string(64, 'e'));
+  auto& record = *manifest.mutable_merge_record();
+  (*record.mutable_parameters())["lambda"] = "0.4";
+  (*record.mutable_parameters())["density"] = "0.2";
+  record.add_inputs()->set_coefficient(0.1);
+  v1::Report& report = *manifest.add_reports();
+  report.set_base(1.0 / 3.0);
+  report.add_confidence_interval(-1e-20);
+  report.add_confidence_interval(1e300);
+  v1::Delegation delegation;
+  delegation.set_hub_id("hub");
+  delegation.set_release_key(key.public_hex());
+  delegation.mutable_not_before()->set_seconds(1'600'000'000);
+  delegation.mutable_not_after()->set_seconds(1'800'000'000);
+  const std::string bytes = SerializeReleaseManifest(manifest);
+  auto text = RenderReleaseDocument(bytes, SignRelease(bytes, key),
+                                    SignDelegation(delegation, root));
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ(*text, golden);
+  EXPECT_TRUE(
+      VerifyReleaseDocument(*text, RootFingerprint(root.public_hex())).ok());
 }
 
 TEST(ReleaseDigestTest, IsTheDocumentedText) {

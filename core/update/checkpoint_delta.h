@@ -24,7 +24,7 @@ struct CheckpointDeltaOptions {
   // the tuned checkpoint back bit for bit.
   double density = 1.0;
   // Called now and then with the bytes done and all bytes.
-  std::function<void(int64_t, int64_t)> progress;
+  std::function<void(int64_t, int64_t)> progress = nullptr;
 };
 
 struct CheckpointDelta {

@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets' corpora, with nothing but Python: an
+independent writer of the formats. Run it in this directory.
+
+The seeds of release_document_fuzzer are signed documents, which the
+tests of core/release print.
+"""
+import json
+import struct
+from pathlib import Path
+
+HERE = Path(__file__).parent / "corpus"
+BASE = "sha256:" + "b" * 64
+
+
+def put(target, name, data):
+    folder = HERE / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def safetensors(header, body=b""):
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def tensor(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def varint(n):
+    out = b""
+    while n >= 0x80:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def sparse(tensors, width=2, dtype="BF16"):
+    """tensors: [(name, shape, positions)], sorted by name."""
+    table = gaps = values = last = b""
+    for name, shape, positions in tensors:
+        name = name.encode()
+        shared = 0
+        while shared < min(len(last), len(name)) and last[shared] == name[shared]:
+            shared += 1
+        own, previous = b"", -1
+        for p in positions:
+            own += varint(p - previous - 1)
+            previous = p
+        table += varint(shared) + varint(len(name) - shared) + name[shared:]
+        table += varint(len(dtype)) + dtype.encode() + varint(len(shape)) + b"".join(map(varint, shape))
+        table += varint(len(positions)) + varint(len(own))
+        gaps += own
+        values += bytes(range(width)) * len(positions)
+        last = name
+    header = {"__metadata__": {"cairn.base": BASE, "cairn.format": "sparse", "cairn.version": "1"}}
+    at = 0
+    for key, data in (("cairn.gaps", gaps), ("cairn.tensors", table), ("cairn.values", values)):
+        header[key] = tensor("U8", [len(data)], at, at + len(data))
+        at += len(data)
+    return safetensors(header, gaps + table + values)
+
+
+def main():
+    two = {"a": tensor("F32", [2, 2], 0, 16), "b": tensor("BF16", [3], 16, 22)}
+    put("safetensors_fuzzer", "two", safetensors(two, bytes(22)))
+    put("safetensors_fuzzer", "metadata", safetensors({"__metadata__": {"format": "pt"}} | two, bytes(22)))
+    put("safetensors_fuzzer", "empty", safetensors({}))
+    put("safetensors_fuzzer", "scalar_and_empty", safetensors(
+        {"s": tensor("F64", [], 0, 8), "e": tensor("I8", [0, 4], 8, 8), "f4": tensor("F4", [4], 8, 10)}, bytes(10)))
+    put("safetensors_fuzzer", "hole", safetensors({"a": tensor("U8", [1], 1, 2)}, bytes(2)))
+    put("safetensors_fuzzer", "cut", safetensors(two, bytes(22))[:-30])
+    put("safetensors_fuzzer", "twice", struct.pack("<Q", 96) + (
+        b'{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},'
+        b'"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}').ljust(96))
+
+    dense = {"__metadata__": {"cairn.base": BASE, "cairn.format": "dense", "cairn.version": "1"}} | two
+    put("update_fuzzer", "dense", safetensors(dense, bytes(22)))
+    put("update_fuzzer", "sparse", sparse([("model.a.weight", [4, 8], [0, 1, 31]), ("model.b.weight", [400], [7, 399])]))
+    put("update_fuzzer", "sparse_long", sparse([("w", [5000], list(range(0, 5000, 2)))]))
+    put("update_fuzzer", "sparse_past_end", sparse([("w", [4], [1, 4])]))
+    put("update_fuzzer", "sparse_f32", sparse([("w", [300], [200])], 4, "F32"))
+
+    config = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "up_proj"]}
+    put("adapter_config_fuzzer", "plain", json.dumps(config))
+    put("adapter_config_fuzzer", "patterns", json.dumps(config | {
+        "use_rslora": True, "rank_pattern": {"q_proj": 2, "^model\\.layers\\.[0-3]\\..*": 4},
+        "alpha_pattern": {"up_proj": 0.5}, "target_modules": ".*_proj"}))
+    put("adapter_config_fuzzer", "unsupported", json.dumps(config | {"use_dora": True, "bias": "all"}))
+    put("adapter_config_fuzzer", "broken_pattern", json.dumps(config | {"rank_pattern": {"((a*)*": 2}}))
+
+
+if __name__ == "__main__":
+    main()
