@@ -25,8 +25,14 @@ namespace {
 constexpr absl::string_view kUnreachable = "cannot reach the hub at ";
 constexpr absl::string_view kRefused = "failed to connect to all addresses";
 
+// TLS libraries word it differently; kUntrusted is our own word for it.
+constexpr absl::string_view kUntrusted = "CERTIFICATE_VERIFY_FAILED";
+
 bool IsUntrustedPeer(const absl::Status& status) {
-  return absl::StrContains(status.message(), "CERTIFICATE_VERIFY_FAILED");
+  const absl::string_view text = status.message();
+  return absl::StrContains(text, kUntrusted) ||
+         absl::StrContains(text, "certificate verify failed") ||
+         absl::StrContains(text, "is not in peer certificate");
 }
 
 bool WasNeverSent(const absl::Status& status) {
@@ -51,10 +57,10 @@ absl::Status Explain(absl::Status status, const std::string& address) {
   if (IsUntrustedPeer(status)) {
     return absl::UnavailableError(absl::StrCat(
         kUnreachable, address,
-        ": its certificate is not signed by the CA of this home "
-        "(CERTIFICATE_VERIFY_FAILED); take the hub's own CA with `cairn init "
-        "--hub ",
-        address, " --ca FILE`"));
+        ": its certificate is not for this address or not signed by the CA of "
+        "this home (",
+        kUntrusted, "); take the hub's own CA with `cairn init --hub ", address,
+        " --ca FILE`"));
   }
   if (absl::IsUnavailable(status) &&
       absl::StartsWith(status.message(), kRefused)) {

@@ -1,0 +1,349 @@
+// Blobs over real TLS connections to a hub that breaks on plan.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include "cairn/v1/transfer.grpc.pb.h"
+#include "core/base/digest.h"
+#include "core/base/file.h"
+#include "core/base/status_util.h"
+#include "core/rpc/blob_download.h"
+#include "core/rpc/blob_upload.h"
+#include "core/rpc/grpc_status.h"
+#include "core/rpc/hub_channel.h"
+#include "server/setup/certificate_authority.h"
+
+namespace cairn {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Keeps uploads in memory. Each entry of `breaks` ends one WriteUpload stream
+// with UNAVAILABLE after so many bytes.
+class FaultyUploads : public v1::UploadService::Service {
+ public:
+  std::vector<int64_t> breaks;
+  int64_t received = 0;
+  int streams = 0;
+  int refusals = 0;
+  std::map<std::string, std::string> blobs;
+
+  grpc::Status FindMissing(grpc::ServerContext*,
+                           const v1::FindMissingRequest* request,
+                           v1::FindMissingResponse* response) override {
+    for (const std::string& sha256 : request->sha256()) {
+      if (!blobs.contains(sha256)) response->add_missing(sha256);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status BatchUpload(grpc::ServerContext*,
+                           const v1::BatchUploadRequest* request,
+                           v1::BatchUploadResponse*) override {
+    for (const auto& item : request->items()) {
+      EXPECT_EQ(Digest::Of(item.data()).hex(), item.sha256());
+      blobs[item.sha256()] = item.data();
+      received += static_cast<int64_t>(item.data().size());
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status BeginUpload(grpc::ServerContext*,
+                           const v1::BeginUploadRequest* request,
+                           v1::Upload* upload) override {
+    if (refusals > 0) {
+      --refusals;
+      return ToGrpcStatus(WithRetryDelay(absl::ResourceExhaustedError("busy"),
+                                         absl::Milliseconds(10)));
+    }
+    Describe(request->sha256(), upload);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status WriteUpload(grpc::ServerContext*,
+                           grpc::ServerReader<v1::WriteUploadRequest>* reader,
+                           v1::Upload* upload) override {
+    ++streams;
+    int64_t left = -1;
+    if (!breaks.empty()) {
+      left = breaks.front();
+      breaks.erase(breaks.begin());
+    }
+    v1::WriteUploadRequest request;
+    std::string name;
+    while (reader->Read(&request)) {
+      name = request.name();
+      std::string& open = open_[name];
+      EXPECT_EQ(request.offset(), static_cast<int64_t>(open.size()));
+      EXPECT_EQ(request.crc32c(), Crc32c(request.chunk()));
+      const auto size = static_cast<int64_t>(request.chunk().size());
+      if (left >= 0 && size > left) {
+        open += request.chunk().substr(0, static_cast<size_t>(left));
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken on plan");
+      }
+      if (left >= 0) left -= size;
+      open += request.chunk();
+      received += size;
+    }
+    Describe(name, upload);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status FinishUpload(grpc::ServerContext*,
+                            const v1::FinishUploadRequest* request,
+                            v1::Blob*) override {
+    EXPECT_EQ(Digest::Of(open_[request->name()]).hex(), request->sha256());
+    blobs[request->sha256()] = open_[request->name()];
+    return grpc::Status::OK;
+  }
+
+ private:
+  void Describe(const std::string& name, v1::Upload* upload) {
+    upload->set_name(name);
+    upload->set_committed_bytes(static_cast<int64_t>(open_[name].size()));
+  }
+
+  std::map<std::string, std::string> open_;
+};
+
+// Serves one text; each entry of `breaks` ends one stream after so many bytes.
+class FaultyDownloads : public v1::DownloadService::Service {
+ public:
+  std::string content;
+  std::vector<int64_t> breaks;
+  bool damages_crc = false;
+  int64_t sent = 0;
+
+  grpc::Status Read(grpc::ServerContext*, const v1::ReadRequest* request,
+                    grpc::ServerWriter<v1::ReadResponse>* writer) override {
+    int64_t left = -1;
+    if (!breaks.empty()) {
+      left = breaks.front();
+      breaks.erase(breaks.begin());
+    }
+    const auto size = static_cast<int64_t>(content.size());
+    const int64_t end =
+        request->limit() > 0
+            ? std::min(size, request->offset() + request->limit())
+            : size;
+    for (int64_t at = request->offset(); at < end || at == request->offset();) {
+      const int64_t chunk = std::min<int64_t>(100'000, end - at);
+      if (left >= 0 && chunk > left) {
+        return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken on plan");
+      }
+      if (left >= 0) left -= chunk;
+      v1::ReadResponse response;
+      response.set_offset(at);
+      response.set_chunk(
+          content.substr(static_cast<size_t>(at), static_cast<size_t>(chunk)));
+      response.set_crc32c(Crc32c(response.chunk()) + (damages_crc ? 1 : 0));
+      response.set_size_bytes(size);
+      writer->Write(response);
+      sent += chunk;
+      at += chunk;
+      if (chunk == 0) break;
+    }
+    return grpc::Status::OK;
+  }
+};
+
+class BlobTransferTest : public ::testing::Test {
+ protected:
+  BlobTransferTest() {
+    char name[] = "/tmp/cairn-transfer-test-XXXXXX";
+    directory_ = mkdtemp(name);
+    auto authority =
+        MakeAuthority("test", absl::Now() - absl::Hours(1), absl::Hours(2));
+    auto certificate =
+        MakeServerCertificate(*authority, {"localhost"},
+                              absl::Now() - absl::Hours(1), absl::Hours(2));
+    ca_ = authority->certificate;
+    grpc::SslServerCredentialsOptions tls;
+    tls.pem_key_cert_pairs.push_back(
+        {certificate->key, certificate->certificate});
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("localhost:0", grpc::SslServerCredentials(tls),
+                             &port);
+    builder.RegisterService(&uploads_);
+    builder.RegisterService(&downloads_);
+    server_ = builder.BuildAndStart();
+    address_ = absl::StrCat("localhost:", port);
+    hub_ = Connect(ca_);
+  }
+  ~BlobTransferTest() override {
+    hub_.reset();
+    server_->Shutdown();
+    std::filesystem::remove_all(directory_);
+  }
+
+  std::unique_ptr<HubChannel> Connect(const std::string& ca) {
+    auto hub = HubChannel::Create({.address = address_,
+                                   .ca_pem = ca,
+                                   .token = "token",
+                                   .stop = stop_.get_token()});
+    EXPECT_TRUE(hub.ok()) << hub.status();
+    return *std::move(hub);
+  }
+
+  OutgoingBlob Blob(const std::string& bytes) {
+    return {.sha256 = Digest::Of(bytes),
+            .size_bytes = static_cast<int64_t>(bytes.size()),
+            .source = MakeMemorySource(bytes),
+            .offset = 0};
+  }
+
+  std::stop_source stop_;
+  std::string directory_;
+  std::string ca_;
+  std::string address_;
+  FaultyUploads uploads_;
+  FaultyDownloads downloads_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<HubChannel> hub_;
+};
+
+TEST_F(BlobTransferTest, SmallAndLargeBlobsArrive) {
+  const std::string large = RandomBytes(3 << 20);
+  std::vector<OutgoingBlob> blobs = {Blob("a"), Blob(""), Blob(large)};
+  int64_t progress = 0;
+  absl::Status status =
+      UploadBlobs(*hub_, blobs, [&](int64_t n) { progress += n; });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(uploads_.blobs.size(), 3u);
+  EXPECT_EQ(uploads_.blobs[Digest::Of(large).hex()], large);
+  EXPECT_EQ(progress, (3 << 20) + 1);
+}
+
+TEST_F(BlobTransferTest, WhatTheHubHasIsNotSentAgain) {
+  const std::vector<OutgoingBlob> blobs = {Blob("a"),
+                                           Blob(RandomBytes(2 << 20))};
+  ASSERT_TRUE(UploadBlobs(*hub_, blobs).ok());
+  const int64_t first = uploads_.received;
+  ASSERT_TRUE(UploadBlobs(*hub_, blobs).ok());
+  EXPECT_EQ(uploads_.received, first);
+}
+
+TEST_F(BlobTransferTest, BrokenUploadsGoOnWhereTheyBroke) {
+  const std::string large = RandomBytes(5 << 20);
+  uploads_.breaks = {1'000'000, 0, 700'001, 2'000'000};
+  int64_t progress = 0;
+  absl::Status status =
+      UploadBlobs(*hub_, {Blob(large)}, [&](int64_t n) { progress += n; });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(uploads_.streams, 5);
+  EXPECT_EQ(uploads_.blobs[Digest::Of(large).hex()], large);
+  EXPECT_EQ(progress, 5 << 20);
+}
+
+TEST_F(BlobTransferTest, ABusyHubIsAskedAgain) {
+  uploads_.refusals = 3;
+  const std::string large = RandomBytes(2 << 20);
+  EXPECT_TRUE(UploadBlobs(*hub_, {Blob(large)}).ok());
+}
+
+TEST_F(BlobTransferTest, AStopRequestEndsTheUpload) {
+  stop_.request_stop();
+  EXPECT_TRUE(absl::IsCancelled(UploadBlobs(*hub_, {Blob("a")})));
+}
+
+TEST_F(BlobTransferTest, BrokenDownloadsGoOnWhereTheyBroke) {
+  downloads_.content = RandomBytes(1'234'567);
+  downloads_.breaks = {0, 250'000, 99'999, 500'000};
+  auto bytes = DownloadBytes(*hub_, v1::ReadRequest(),
+                             Digest::Of(downloads_.content).hex());
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, downloads_.content);
+  EXPECT_EQ(downloads_.sent, 1'234'567);
+}
+
+TEST_F(BlobTransferTest, AnEmptyFileIsEmpty) {
+  EXPECT_EQ(*DownloadBytes(*hub_, v1::ReadRequest(), ""), "");
+}
+
+TEST_F(BlobTransferTest, DamageIsDataLoss) {
+  downloads_.content = "content";
+  EXPECT_TRUE(absl::IsDataLoss(
+      DownloadBytes(*hub_, v1::ReadRequest(), Digest::Of("other").hex())
+          .status()));
+  downloads_.damages_crc = true;
+  auto bytes = DownloadBytes(*hub_, v1::ReadRequest(), "");
+  EXPECT_TRUE(absl::IsDataLoss(bytes.status()));
+  EXPECT_THAT(bytes.status().ToString(), HasSubstr("offset 0"));
+}
+
+TEST_F(BlobTransferTest, LimitsHold) {
+  downloads_.content = std::string(1000, 'x');
+  auto bytes = DownloadBytes(*hub_, v1::ReadRequest(), "", 999);
+  EXPECT_EQ(GetReason(bytes.status())->code, "LIMIT_EXCEEDED");
+}
+
+TEST_F(BlobTransferTest, FilesGoOnFromWhatIsThere) {
+  downloads_.content = RandomBytes(1'000'000);
+  const std::string path = directory_ + "/file";
+  const std::string sha256 = Digest::Of(downloads_.content).hex();
+  ASSERT_TRUE(
+      WriteFile(path + ".part", downloads_.content.substr(0, 400'000)).ok());
+  absl::Status status =
+      DownloadFile(*hub_, v1::ReadRequest(), sha256, 1'000'000, path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(path), downloads_.content);
+  EXPECT_EQ(downloads_.sent, 600'000);
+}
+
+TEST_F(BlobTransferTest, RemainsOfAnotherFileAreReplaced) {
+  downloads_.content = RandomBytes(300'000);
+  const std::string path = directory_ + "/file";
+  ASSERT_TRUE(WriteFile(path + ".part", "something else").ok());
+  absl::Status status =
+      DownloadFile(*hub_, v1::ReadRequest(),
+                   Digest::Of(downloads_.content).hex(), 300'000, path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(path), downloads_.content);
+}
+
+TEST_F(BlobTransferTest, AWrongFileLeavesNothing) {
+  downloads_.content = "wrong";
+  const std::string path = directory_ + "/file";
+  EXPECT_TRUE(absl::IsDataLoss(DownloadFile(
+      *hub_, v1::ReadRequest(), Digest::Of("right").hex(), 5, path)));
+  EXPECT_TRUE(std::filesystem::is_empty(directory_));
+}
+
+TEST_F(BlobTransferTest, RangesAreReadAsAsked) {
+  downloads_.content = RandomBytes(500'000);
+  auto source = MakeRemoteSource(*hub_, v1::ReadRequest(), 500'000);
+  std::string out(250'000, '\0');
+  ASSERT_TRUE(source->ReadAt(200'000, absl::MakeSpan(out)).ok());
+  EXPECT_EQ(out, downloads_.content.substr(200'000, 250'000));
+  EXPECT_TRUE(absl::IsOutOfRange(source->ReadAt(400'000, absl::MakeSpan(out))));
+}
+
+TEST_F(BlobTransferTest, AHubOfAnotherAuthorityIsNotSpokenTo) {
+  auto other =
+      MakeAuthority("other", absl::Now() - absl::Hours(1), absl::Hours(2));
+  auto stranger = Connect(other->certificate);
+  const absl::Time start = absl::Now();
+  absl::Status status = UploadBlobs(*stranger, {Blob("a")});
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(status.ToString(), HasSubstr("CERTIFICATE_VERIFY_FAILED"));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_EQ(uploads_.received, 0);
+}
+
+TEST_F(BlobTransferTest, TokensThatCannotTravelAreRefused) {
+  auto hub = HubChannel::Create(
+      {.address = address_, .ca_pem = ca_, .token = "a\nb", .stop = {}});
+  EXPECT_TRUE(absl::IsInvalidArgument(hub.status()));
+}
+
+}  // namespace
+}  // namespace cairn
