@@ -17,6 +17,9 @@
 namespace cairn {
 namespace {
 
+constexpr char kMalformed[] = "MALFORMED_FILE";
+constexpr char kUnsupported[] = "UNSUPPORTED";
+
 // A LoRA of one module with any weights file.
 absl::Status Adapter(const std::string& weights,
                      const std::string& fields = ",\"r\":2") {
@@ -47,12 +50,10 @@ TensorSpec Factor(const std::string& key, std::vector<int64_t> shape,
   return Spec("base_model.model.m.q." + key, std::move(shape), dtype);
 }
 
-TEST(MalformedUpdateTest, Adapters) {
+TEST(MalformedUpdateTest, AdaptersThatAreNotWhole) {
   const TensorSpec a = Factor("lora_A.weight", {2, 3});
   const TensorSpec b = Factor("lora_B.weight", {4, 2});
   ASSERT_TRUE(Adapter(Tensors({a, b})).ok()) << Adapter(Tensors({a, b}));
-  const char* bad = "MALFORMED_FILE";
-  const char* no = "UNSUPPORTED";
   const std::string whole = Tensors({a, b});
   ExpectRefusals({
       {"no files",
@@ -61,12 +62,12 @@ TEST(MalformedUpdateTest, Adapters) {
        {"adapter_config.json", "cairn-update"}},
       {"no weights",
        OpenUpdate({{"adapter_config.json", MakeMemorySource("{}")}}).status(),
-       bad,
+       kMalformed,
        {"adapter_model.safetensors: is missing"}},
       {"no config",
        OpenUpdate({{"adapter_model.safetensors", MakeMemorySource(whole)}})
            .status(),
-       bad,
+       kMalformed,
        {"adapter_config.json: is missing"}},
       {"both formats",
        OpenUpdate({{"adapter_config.json", MakeMemorySource("{}")},
@@ -76,39 +77,57 @@ TEST(MalformedUpdateTest, Adapters) {
        {"both"}},
       {"truncated weights",
        Adapter(whole.substr(0, whole.size() - 1)),
-       bad,
+       kMalformed,
        {"adapter_model.safetensors", "lora_B"}},
-      {"no tensors", Adapter(Tensors({})), bad, {"has no tensors"}},
+      {"no tensors", Adapter(Tensors({})), kMalformed, {"has no tensors"}},
       {"half a pair",
        Adapter(Tensors({a})),
-       bad,
+       kMalformed,
        {"lora_A.weight", "has no partner", "lora_B.weight"}},
       {"key without prefix",
        Adapter(Tensors({Spec("m.q.lora_A.weight", {2, 3})})),
-       bad,
+       kMalformed,
        {"base_model.model."}},
+  });
+}
+
+TEST(MalformedUpdateTest, TensorsThatAreNoFactors) {
+  const TensorSpec a = Factor("lora_A.weight", {2, 3});
+  const TensorSpec b = Factor("lora_B.weight", {4, 2});
+  ExpectRefusals({
       {"whole tensor",
        Adapter(Tensors({a, b, Factor("weight", {4, 3})})),
-       no,
+       kUnsupported,
        {"m.q.weight", "whole tensors"}},
       {"embedding",
        Adapter(Tensors({Factor("lora_embedding_A", {2, 3})})),
-       no,
+       kUnsupported,
        {"embedding"}},
       {"magnitude",
        Adapter(Tensors({a, b, Factor("lora_magnitude_vector", {4})})),
-       no,
+       kUnsupported,
        {"DoRA"}},
       {"factor bias",
        Adapter(Tensors({a, b, Factor("lora_B.bias", {4})})),
-       no,
+       kUnsupported,
        {"LoRA bias"}},
-      {"IA3", Adapter(Tensors({Factor("ia3_l", {4, 1})})), no, {"IA3"}},
+      {"IA3",
+       Adapter(Tensors({Factor("ia3_l", {4, 1})})),
+       kUnsupported,
+       {"IA3"}},
       {"convolution",
        Adapter(Tensors({Factor("lora_A.weight", {2, 3, 1, 1}),
                         Factor("lora_B.weight", {4, 2, 1, 1})})),
-       no,
+       kUnsupported,
        {"convolution"}},
+  });
+}
+
+TEST(MalformedUpdateTest, FactorsThatDoNotMultiply) {
+  const TensorSpec a = Factor("lora_A.weight", {2, 3});
+  const TensorSpec b = Factor("lora_B.weight", {4, 2});
+  const std::string whole = Tensors({a, b});
+  ExpectRefusals({
       {"integer factor",
        Adapter(Tensors({Factor("lora_A.weight", {2, 3}, DType::kI32), b})),
        "DTYPE_MISMATCH",
@@ -137,7 +156,7 @@ TEST(MalformedUpdateTest, Adapters) {
        {"rank 9", "8"}},
       {"module not targeted",
        Adapter(whole, R"(,"r":2,"target_modules":["k"])"),
-       bad,
+       kMalformed,
        {"target_modules"}},
   });
 }
@@ -184,19 +203,19 @@ std::string Record(uint64_t shared, const std::string& name,
   return out;
 }
 
-TEST(MalformedUpdateTest, CairnUpdates) {
-  const std::string w = Record(0, "w", "BF16", {4}, 2, 2);
-  const std::string gaps("\x01\x01", 2);  // elements 1 and 3
-  ASSERT_TRUE(Sparse(w, gaps, "vvvv").ok()) << Sparse(w, gaps, "vvvv");
+// One tensor of four elements, of which 1 and 3 change.
+const std::string kRecord = Record(0, "w", "BF16", {4}, 2, 2);
+const std::string kGaps("\x01\x01", 2);
+
+TEST(MalformedUpdateTest, UpdatesOfNoKnownFormat) {
+  ASSERT_TRUE(Sparse(kRecord, kGaps, "vvvv").ok())
+      << Sparse(kRecord, kGaps, "vvvv");
   ASSERT_TRUE(CairnUpdate(Tensors({Spec("w", {2})}, Metadata("dense"))).ok());
-  const char* bad = "MALFORMED_FILE";
   auto with = [](const char* key, const char* value) {
     auto metadata = Metadata("dense");
     metadata[key] = value;
     return CairnUpdate(Tensors({Spec("w", {2})}, metadata));
   };
-  std::string overlong = w;
-  overlong.replace(0, 1, std::string("\x80\x00", 2));
   ExpectRefusals({
       {"no metadata",
        CairnUpdate(Tensors({Spec("w", {2})})),
@@ -212,12 +231,15 @@ TEST(MalformedUpdateTest, CairnUpdates) {
        {"cairn.version", "\"2\""}},
       {"base is no digest",
        with("cairn.base", "main"),
-       bad,
+       kMalformed,
        {"cairn.base", "\"main\""}},
-      {"bare base digest", with("cairn.base", "aa"), bad, {"cairn.base"}},
+      {"bare base digest",
+       with("cairn.base", "aa"),
+       kMalformed,
+       {"cairn.base"}},
       {"dense without tensors",
        CairnUpdate(Tensors({}, Metadata("dense"))),
-       bad,
+       kMalformed,
        {"changes no tensor"}},
       {"dense of integers",
        CairnUpdate(Tensors({Spec("w", {2}, DType::kI64)}, Metadata("dense"))),
@@ -225,14 +247,14 @@ TEST(MalformedUpdateTest, CairnUpdates) {
        {"\"w\" is I64"}},
       {"no table",
        CairnUpdate(Tensors({Spec("w", {2})}, Metadata("sparse"))),
-       bad,
+       kMalformed,
        {"cairn.tensors"}},
       {"a part of another type",
        CairnUpdate(Tensors(
            {Spec("cairn.tensors", {2}), Spec("cairn.gaps", {1}, DType::kU8),
             Spec("cairn.values", {1}, DType::kU8)},
            Metadata("sparse"))),
-       bad,
+       kMalformed,
        {"U8 vector"}},
       {"a part too many",
        CairnUpdate(
@@ -240,100 +262,119 @@ TEST(MalformedUpdateTest, CairnUpdates) {
                     Spec("cairn.gaps", {1}, DType::kU8),
                     Spec("cairn.values", {1}, DType::kU8), Spec("w", {1})},
                    Metadata("sparse"))),
-       bad,
+       kMalformed,
        {"\"w\" does not belong"}},
-      {"empty table", Sparse("", "", ""), bad, {"names no tensor"}},
+  });
+}
+
+TEST(MalformedUpdateTest, SparseTables) {
+  std::string overlong = kRecord;
+  overlong.replace(0, 1, std::string("\x80\x00", 2));
+  ExpectRefusals({
+      {"empty table", Sparse("", "", ""), kMalformed, {"names no tensor"}},
       {"table cut short",
-       Sparse(w.substr(0, w.size() - 1), gaps, "vvvv"),
-       bad,
+       Sparse(kRecord.substr(0, kRecord.size() - 1), kGaps, "vvvv"),
+       kMalformed,
        {"cut short"}},
       {"overlong number",
-       Sparse(overlong, gaps, "vvvv"),
-       bad,
+       Sparse(overlong, kGaps, "vvvv"),
+       kMalformed,
        {"malformed in the name"}},
       {"name past the table",
-       Sparse(std::string("\x00\x7fw", 3), gaps, "vvvv"),
-       bad,
+       Sparse(std::string("\x00\x7fw", 3), kGaps, "vvvv"),
+       kMalformed,
        {"name"}},
       {"shared prefix past the name before",
-       Sparse(Record(1, "w", "BF16", {4}, 2, 2), gaps, "vvvv"),
-       bad,
+       Sparse(Record(1, "w", "BF16", {4}, 2, 2), kGaps, "vvvv"),
+       kMalformed,
        {"name"}},
       {"names out of order",
-       Sparse(w + Record(0, "v", "BF16", {4}, 2, 2), gaps + gaps, "vvvvvvvv"),
-       bad,
+       Sparse(kRecord + Record(0, "v", "BF16", {4}, 2, 2), kGaps + kGaps,
+              "vvvvvvvv"),
+       kMalformed,
        {"\"v\" does not come after \"w\""}},
       {"name twice",
-       Sparse(w + Record(1, "", "BF16", {4}, 2, 2), gaps + gaps, "vvvvvvvv"),
-       bad,
+       Sparse(kRecord + Record(1, "", "BF16", {4}, 2, 2), kGaps + kGaps,
+              "vvvvvvvv"),
+       kMalformed,
        {"does not come after"}},
       {"control character",
-       Sparse(Record(0, "a\nb", "BF16", {4}, 2, 2), gaps, "vvvv"),
-       bad,
+       Sparse(Record(0, "a\nb", "BF16", {4}, 2, 2), kGaps, "vvvv"),
+       kMalformed,
        {"name"}},
+  });
+}
+
+TEST(MalformedUpdateTest, SparseTensors) {
+  ExpectRefusals({
       {"unknown dtype",
-       Sparse(Record(0, "w", "F31", {4}, 2, 2), gaps, "vvvv"),
-       bad,
+       Sparse(Record(0, "w", "F31", {4}, 2, 2), kGaps, "vvvv"),
+       kMalformed,
        {"\"w\"", "\"F31\""}},
       {"integer dtype",
-       Sparse(Record(0, "w", "I16", {4}, 2, 2), gaps, "vvvv"),
+       Sparse(Record(0, "w", "I16", {4}, 2, 2), kGaps, "vvvv"),
        "UNSUPPORTED",
        {"\"w\" is I16"}},
       {"65 dimensions",
-       Sparse(Record(0, "w", "BF16", std::vector<uint64_t>(65, 1), 1, 1), gaps,
+       Sparse(Record(0, "w", "BF16", std::vector<uint64_t>(65, 1), 1, 1), kGaps,
               "vv"),
-       bad,
+       kMalformed,
        {"65 dimensions"}},
       {"overflowing shape",
-       Sparse(Record(0, "w", "BF16", {1ULL << 40, 1ULL << 40}, 2, 2), gaps,
+       Sparse(Record(0, "w", "BF16", {1ULL << 40, 1ULL << 40}, 2, 2), kGaps,
               "vvvv"),
-       bad,
+       kMalformed,
        {"overflows"}},
       {"no changes",
        Sparse(Record(0, "w", "BF16", {4}, 0, 0), "", ""),
-       bad,
+       kMalformed,
        {"has 0 changes"}},
       {"more changes than elements",
-       Sparse(Record(0, "w", "BF16", {1}, 2, 2), gaps, "vvvv"),
-       bad,
+       Sparse(Record(0, "w", "BF16", {1}, 2, 2), kGaps, "vvvv"),
+       kMalformed,
        {"has 2 changes but 1"}},
+  });
+}
+
+TEST(MalformedUpdateTest, SparseGapsAndValues) {
+  ExpectRefusals({
       {"too few gaps",
-       Sparse(Record(0, "w", "BF16", {4}, 2, 3), gaps, "vvvv"),
-       bad,
+       Sparse(Record(0, "w", "BF16", {4}, 2, 3), kGaps, "vvvv"),
+       kMalformed,
        {"more than the file holds"}},
       {"too few values",
-       Sparse(w, gaps, "vvv"),
-       bad,
+       Sparse(kRecord, kGaps, "vvv"),
+       kMalformed,
        {"more than the file holds"}},
       {"too many gaps",
-       Sparse(w, gaps + "\x01", "vvvv"),
-       bad,
+       Sparse(kRecord, kGaps + "\x01", "vvvv"),
+       kMalformed,
        {"cairn.gaps", "has 3 bytes"}},
       {"too many values",
-       Sparse(w, gaps, "vvvvv"),
-       bad,
+       Sparse(kRecord, kGaps, "vvvvv"),
+       kMalformed,
        {"cairn.values", "has 5 bytes"}},
       {"position past the end",
-       Sparse(w, std::string("\x01\x02", 2), "vvvv"),
-       bad,
+       Sparse(kRecord, std::string("\x01\x02", 2), "vvvv"),
+       kMalformed,
        {"changes element 4 of 4"}},
       {"gap cut short",
-       Sparse(w, std::string("\x01\x81", 2), "vvvv"),
-       bad,
+       Sparse(kRecord, std::string("\x01\x81", 2), "vvvv"),
+       kMalformed,
        {"change 1 of 2"}},
       {"overlong gap",
        Sparse(Record(0, "w", "BF16", {4}, 2, 3), std::string("\x01\x80\x00", 3),
               "vvvv"),
-       bad,
+       kMalformed,
        {"change 1 of 2"}},
       {"gaps left over",
-       Sparse(Record(0, "w", "BF16", {4}, 1, 2), gaps, "vv"),
-       bad,
+       Sparse(Record(0, "w", "BF16", {4}, 1, 2), kGaps, "vv"),
+       kMalformed,
        {"1 bytes of gaps more"}},
       {"gap that overflows",
        Sparse(Record(0, "w", "BF16", {4}, 2, 10),
               "\x01" + std::string(8, '\xff') + "\x7f", "vvvv"),
-       bad,
+       kMalformed,
        {"change 1 of 2"}},
   });
 }
@@ -359,35 +400,37 @@ absl::Status Manifest(
   return ParseManifest(manifest.SerializeAsString()).status();
 }
 
-TEST(MalformedUpdateTest, Manifests) {
+TEST(MalformedUpdateTest, ManifestFields) {
   ASSERT_TRUE(Manifest([](auto&) {}).ok()) << Manifest([](auto&) {});
-  const char* bad = "MALFORMED_FILE";
   ExpectRefusals({
       {"not a message",
        ParseManifest("\xff\xff").status(),
-       bad,
+       kMalformed,
        {"ContributionManifest"}},
       {"too large",
        ParseManifest(std::string((1 << 20) + 1, ' ')).status(),
        "LIMIT_EXCEEDED",
        {"1048577"}},
-      {"no model", Manifest([](auto& m) { m.clear_model(); }), bad, {"model"}},
+      {"no model",
+       Manifest([](auto& m) { m.clear_model(); }),
+       kMalformed,
+       {"model"}},
       {"another model's base",
        Manifest(
            [](auto& m) { m.set_base_release("models/n/releases/v1.0.0"); }),
-       bad,
+       kMalformed,
        {"base_release"}},
       {"base no digest",
        Manifest([](auto& m) { m.set_base_digest("v1"); }),
-       bad,
+       kMalformed,
        {"base_digest"}},
       {"bare base digest",
        Manifest([](auto& m) { m.set_base_digest(std::string(64, 'a')); }),
-       bad,
+       kMalformed,
        {"base_digest"}},
       {"key no key",
        Manifest([](auto& m) { m.set_author_key("xyz"); }),
-       bad,
+       kMalformed,
        {"author_key"}},
       {"no encoding",
        Manifest([](auto& m) { m.clear_encoding(); }),
@@ -399,9 +442,14 @@ TEST(MalformedUpdateTest, Manifests) {
        }),
        "UNKNOWN_FORMAT",
        {"encoding is 77"}},
+  });
+}
+
+TEST(MalformedUpdateTest, ManifestFiles) {
+  ExpectRefusals({
       {"no files",
        Manifest([](auto& m) { m.clear_files(); }),
-       bad,
+       kMalformed,
        {"files is empty"}},
       {"code",
        Manifest([](auto& m) { m.mutable_files(0)->set_path("run.py"); }),
@@ -415,27 +463,32 @@ TEST(MalformedUpdateTest, Manifests) {
        {"files[0]"}},
       {"file twice",
        Manifest([](auto& m) { *m.add_files() = m.files(0); }),
-       bad,
+       kMalformed,
        {"files[1]", "twice"}},
       {"negative size",
        Manifest([](auto& m) { m.mutable_files(0)->set_size_bytes(-1); }),
-       bad,
+       kMalformed,
        {"size_bytes is -1"}},
       {"no file digest",
        Manifest([](auto& m) { m.mutable_files(0)->set_sha256("aa"); }),
-       bad,
+       kMalformed,
        {"files[0].sha256"}},
       {"digest of other files",
        Manifest([](auto& m) { m.mutable_files(0)->set_size_bytes(101); }),
-       bad,
+       kMalformed,
        {"update_digest", "its files give"}},
+  });
+}
+
+TEST(MalformedUpdateTest, ManifestTexts) {
+  ExpectRefusals({
       {"long title",
        Manifest([](auto& m) { m.set_title(std::string(201, 'x')); }),
        "LIMIT_EXCEEDED",
        {"title"}},
       {"title of two lines",
        Manifest([](auto& m) { m.set_title("a\nb"); }),
-       bad,
+       kMalformed,
        {"title", "one line"}},
       {"long licence",
        Manifest([](auto& m) { m.set_license(std::string(65, 'x')); }),
@@ -446,11 +499,11 @@ TEST(MalformedUpdateTest, Manifests) {
          m.add_claims("c");
          m.add_claims("c");
        }),
-       bad,
+       kMalformed,
        {"claims[0]"}},
       {"empty claim",
        Manifest([](auto& m) { m.add_claims(""); }),
-       bad,
+       kMalformed,
        {"claims[0]"}},
       {"too many claims",
        Manifest([](auto& m) {
