@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
-#include <mutex>
 #include <stop_token>
-#include <thread>
 
 #include "cairn/v1/transfer.grpc.pb.h"
 #include "core/base/digest.h"
@@ -20,6 +18,7 @@
 #include "core/rpc/grpc_status.h"
 #include "core/rpc/hub_channel.h"
 #include "server/setup/certificate_authority.h"
+#include "tests/integration/local_server.h"
 
 namespace cairn {
 namespace {
@@ -160,39 +159,11 @@ class BlobTransferTest : public ::testing::Test {
   BlobTransferTest() {
     char name[] = "/tmp/cairn-transfer-test-XXXXXX";
     directory_ = mkdtemp(name);
-    auto authority =
-        MakeAuthority("test", absl::Now() - absl::Hours(1), absl::Hours(2));
-    auto certificate =
-        MakeServerCertificate(*authority, {"localhost"},
-                              absl::Now() - absl::Hours(1), absl::Hours(2));
-    ca_ = authority->certificate;
-    grpc::SslServerCredentialsOptions tls;
-    tls.pem_key_cert_pairs.push_back(
-        {certificate->key, certificate->certificate});
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("localhost:0", grpc::SslServerCredentials(tls),
-                             &port);
-    builder.RegisterService(&uploads_);
-    builder.RegisterService(&downloads_);
-    server_ = builder.BuildAndStart();
-    address_ = absl::StrCat("localhost:", port);
-    hub_ = Connect(ca_);
+    server_ = std::make_unique<testing::LocalServer>(
+        std::vector<grpc::Service*>{&uploads_, &downloads_});
+    hub_ = server_->Connect(stop_.get_token());
   }
-  ~BlobTransferTest() override {
-    hub_.reset();
-    server_->Shutdown();
-    std::filesystem::remove_all(directory_);
-  }
-
-  std::unique_ptr<HubChannel> Connect(const std::string& ca) {
-    auto hub = HubChannel::Create({.address = address_,
-                                   .ca_pem = ca,
-                                   .token = "token",
-                                   .stop = stop_.get_token()});
-    EXPECT_TRUE(hub.ok()) << hub.status();
-    return *std::move(hub);
-  }
+  ~BlobTransferTest() override { std::filesystem::remove_all(directory_); }
 
   OutgoingBlob Blob(const std::string& bytes) {
     return {.sha256 = Digest::Of(bytes),
@@ -203,11 +174,9 @@ class BlobTransferTest : public ::testing::Test {
 
   std::stop_source stop_;
   std::string directory_;
-  std::string ca_;
-  std::string address_;
   FaultyUploads uploads_;
   FaultyDownloads downloads_;
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<testing::LocalServer> server_;
   std::unique_ptr<HubChannel> hub_;
 };
 
@@ -330,9 +299,13 @@ TEST_F(BlobTransferTest, RangesAreReadAsAsked) {
 TEST_F(BlobTransferTest, AHubOfAnotherAuthorityIsNotSpokenTo) {
   auto other =
       MakeAuthority("other", absl::Now() - absl::Hours(1), absl::Hours(2));
-  auto stranger = Connect(other->certificate);
+  auto stranger = HubChannel::Create({.address = server_->address(),
+                                      .ca_pem = other->certificate,
+                                      .token = "",
+                                      .stop = {}});
+  ASSERT_TRUE(stranger.ok()) << stranger.status();
   const absl::Time start = absl::Now();
-  absl::Status status = UploadBlobs(*stranger, {Blob("a")});
+  absl::Status status = UploadBlobs(**stranger, {Blob("a")});
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(status.ToString(), HasSubstr("CERTIFICATE_VERIFY_FAILED"));
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
@@ -340,8 +313,10 @@ TEST_F(BlobTransferTest, AHubOfAnotherAuthorityIsNotSpokenTo) {
 }
 
 TEST_F(BlobTransferTest, TokensThatCannotTravelAreRefused) {
-  auto hub = HubChannel::Create(
-      {.address = address_, .ca_pem = ca_, .token = "a\nb", .stop = {}});
+  auto hub = HubChannel::Create({.address = server_->address(),
+                                 .ca_pem = server_->ca(),
+                                 .token = "a\nb",
+                                 .stop = {}});
   EXPECT_TRUE(absl::IsInvalidArgument(hub.status()));
 }
 
