@@ -13,7 +13,9 @@
 #include "cairn/v1/transfer.grpc.pb.h"
 #include "core/base/status_util.h"
 #include "core/rpc/grpc_status.h"
+#include "core/rpc/limits.h"
 #include "core/rpc/server_stream.h"
+#include "core/rpc/server_transport.h"
 #include "core/rpc/server_unary.h"
 
 namespace cairn {
@@ -140,6 +142,7 @@ class ServerCallTest : public ::testing::Test {
  protected:
   ServerCallTest() {
     grpc::ServerBuilder builder;
+    BoundTransport(builder);
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                              &port_);
     builder.RegisterService(&uploads_);
@@ -179,6 +182,12 @@ TEST_F(ServerCallTest, UnaryAnswersAndErrorsTravel) {
   ASSERT_TRUE(Get("uploads/u ", upload, "Bearer x").ok());
   EXPECT_EQ(upload.name(), "uploads/u Bearer x");
   EXPECT_EQ(Get("", upload), absl::NotFoundError("no name"));
+}
+
+TEST_F(ServerCallTest, MessagesAreBounded) {
+  v1::Upload upload;
+  absl::Status status = Get(std::string(kMessageBytesMax + 1, 'x'), upload);
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
 }
 
 TEST_F(ServerCallTest, FullPoolRefusesWithADelay) {
