@@ -145,6 +145,8 @@ int RunCommand(Program& program, int argc, char** argv, std::stop_token stop) {
 }
 
 int Main(int argc, char** argv) {
+  // gRPC's own log says nothing that our errors do not.
+  setenv("GRPC_VERBOSITY", "NONE", 0);
   signal(SIGPIPE, SIG_IGN);
   const sigset_t set = InterruptSignals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
