@@ -62,30 +62,32 @@ int Fail(absl::string_view command, const absl::Status& status, bool json) {
 ProgressLine::ProgressLine(std::string unit, bool is_shown)
     : unit_(std::move(unit)),
       is_shown_(is_shown),
-      is_terminal_(isatty(STDERR_FILENO) == 1),
-      started_(absl::Now()),
-      drawn_(started_) {}
+      is_terminal_(isatty(STDERR_FILENO) == 1) {}
 
 ProgressLine::~ProgressLine() {
   MutexLock lock(mutex_);
   if (has_drawn_ && is_terminal_) std::fputs("\r\033[K", stderr);
 }
 
-void ProgressLine::Show(int64_t done, int64_t total) {
+void ProgressLine::Show(int64_t done, int64_t total, absl::string_view note) {
   if (!is_shown_) return;
   const absl::Time now = absl::Now();
   const absl::Duration pause = absl::Seconds(is_terminal_ ? 0.2 : 5);
   std::string line;
   {
     MutexLock lock(mutex_);
-    if (now - drawn_ < pause) return;
+    if (first_ < 0) {
+      first_ = done;
+      started_ = drawn_ = now;
+    }
+    if (now - drawn_ < pause || done == first_) return;
     drawn_ = now;
     has_drawn_ = true;
-    const double rate =
-        static_cast<double>(done) / absl::ToDoubleSeconds(now - started_);
+    const double rate = static_cast<double>(done - first_) /
+                        absl::ToDoubleSeconds(now - started_);
     const double left = static_cast<double>(total - done) / rate;
-    line = absl::StrFormat("%d of %d %s (%.1f/s, %.0f s left)", done, total,
-                           unit_, rate, left);
+    line = absl::StrFormat("%d of %d %s (%.1f/s, %.0f s left)%s", done, total,
+                           unit_, rate, left, note);
   }
   if (is_terminal_) {
     std::fprintf(stderr, "\r\033[K%s", line.c_str());

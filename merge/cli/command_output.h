@@ -24,7 +24,9 @@ int ExitCodeOf(const absl::Status& status);
 int Fail(absl::string_view command, const absl::Status& status, bool json);
 
 // A progress line on stderr: redrawn on a terminal, else a plain line every
-// few seconds. Thread-safe. Clears itself when it goes.
+// few seconds. Rate and time left go by what was done since the first Show, so
+// that a resumed run does not look fast. Thread-safe. Clears itself when it
+// goes.
 class ProgressLine {
  public:
   ProgressLine(std::string unit, bool is_shown);
@@ -32,14 +34,16 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
 
-  void Show(int64_t done, int64_t total);
+  // `note` stands at the end of the line.
+  void Show(int64_t done, int64_t total, absl::string_view note = "");
 
  private:
   const std::string unit_;
   const bool is_shown_;
   const bool is_terminal_;
-  const absl::Time started_;
   Mutex mutex_;
+  int64_t first_ ABSL_GUARDED_BY(mutex_) = -1;
+  absl::Time started_ ABSL_GUARDED_BY(mutex_);
   absl::Time drawn_ ABSL_GUARDED_BY(mutex_);
   bool has_drawn_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -8,7 +8,7 @@
 #include "absl/time/time.h"
 #include "cairn/v1/manifest.pb.h"
 #include "merge/train/low_rank_tuning.h"
-#include "merge/train/token_data.h"
+#include "merge/train/token_corpus.h"
 #include "merge/train/trainer.h"
 
 namespace cairn {

@@ -41,7 +41,7 @@ absl::Status ReadFloats(const ByteSource& file, const SafetensorsHeader& header,
 
 }  // namespace
 
-LossGradient::Windows DrawWindows(const TokenData& data,
+LossGradient::Windows DrawWindows(const TokenCorpus& data,
                                   const TrainerOptions& options,
                                   uint64_t stream, int64_t step) {
   const CounterRandom random(options.seed, stream);
@@ -54,8 +54,8 @@ LossGradient::Windows DrawWindows(const TokenData& data,
   return windows;
 }
 
-Trainer::Trainer(Tuning& tuning, LossGradient& gradient, const TokenData& data,
-                 const TrainerOptions& options)
+Trainer::Trainer(Tuning& tuning, LossGradient& gradient,
+                 const TokenCorpus& data, const TrainerOptions& options)
     : options_(options),
       tuning_(tuning),
       gradient_(gradient),

@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "merge/train/adamw.h"
 #include "merge/train/loss_gradient.h"
-#include "merge/train/token_data.h"
+#include "merge/train/token_corpus.h"
 #include "merge/train/tuning.h"
 
 namespace cairn {
@@ -28,7 +28,7 @@ struct TrainerOptions {
 // draws of training and of the Fisher estimate apart.
 inline constexpr uint64_t kTrainingStream = 1;
 inline constexpr uint64_t kFisherStream = 2;
-LossGradient::Windows DrawWindows(const TokenData& data,
+LossGradient::Windows DrawWindows(const TokenCorpus& data,
                                   const TrainerOptions& options,
                                   uint64_t stream, int64_t step);
 
@@ -37,7 +37,7 @@ LossGradient::Windows DrawWindows(const TokenData& data,
 class Trainer {
  public:
   // All outlive the trainer.
-  Trainer(Tuning& tuning, LossGradient& gradient, const TokenData& data,
+  Trainer(Tuning& tuning, LossGradient& gradient, const TokenCorpus& data,
           const TrainerOptions& options);
 
   int64_t step() const { return step_; }  // steps done
@@ -56,7 +56,7 @@ class Trainer {
   const TrainerOptions options_;
   Tuning& tuning_;
   LossGradient& gradient_;
-  const TokenData& data_;
+  const TokenCorpus& data_;
   AdamW optimizer_;
   std::vector<float> weight_gradient_;
   std::vector<float> value_gradient_;

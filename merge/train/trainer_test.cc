@@ -41,7 +41,7 @@ struct ToyRun {
   }
 
   ToyModel model;
-  TokenData data = ToyData();
+  TokenCorpus data = ToyData();
   std::unique_ptr<Tuning> tuning;
   LossGradient gradient;
   Trainer trainer;

@@ -54,8 +54,8 @@ class TrainingRun {
     CAIRN_RETURN_IF_ERROR(CheckOut(request_.out));
     CAIRN_ASSIGN_OR_RETURN(subject_, Subject::Load(request_));
     CAIRN_ASSIGN_OR_RETURN(
-        TokenData data,
-        TokenData::Load(request_.data, subject_->config().vocab_size));
+        TokenCorpus data,
+        TokenCorpus::Load(request_.data, subject_->config().vocab_size));
     data_.emplace(std::move(data));
     recipe_ =
         RecipeJson(MakeRecipe(request_, data_->digest(), subject_->digest()));
@@ -236,7 +236,7 @@ class TrainingRun {
   const std::string partial_;
   const absl::Time started_ = absl::Now();
   std::unique_ptr<Subject> subject_;
-  std::optional<TokenData> data_;
+  std::optional<TokenCorpus> data_;
   std::unique_ptr<Tuning> tuning_;
   LowRankTuning* low_rank_ = nullptr;  // tuning_, when the method is lora
   std::string recipe_;

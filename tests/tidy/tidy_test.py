@@ -39,10 +39,11 @@ class TidyTest(unittest.TestCase):
         self.assertEqual(len(self.findings(tidy.check_includes)), 2)
 
     def test_dead_files(self):
-        self.write("core/CMakeLists.txt", "cairn_cc_library(SRCS a.cc deep/c.cc)")
-        for name in ("core/a.cc", "core/deep/c.cc", "core/aa.cc"):
+        self.write("core/CMakeLists.txt", "cairn_cc_library(SRCS a.cc deep/c.cc)\n"
+                   "foreach(name d e)\n  cairn_cc_binary(SRCS ${name}.cc)\nendforeach()\n")
+        for name in ("core/a.cc", "core/deep/c.cc", "core/d.cc", "core/aa.cc", "core/name.cc"):
             self.write(name, "")
-        self.assertEqual(len(self.findings(tidy.check_dead_files)), 1)
+        self.assertEqual([f.split(":")[0] for f in self.findings(tidy.check_dead_files)], ["core/aa.cc", "core/name.cc"])
 
     def test_lengths(self):
         body = "  f();\n" * 80

@@ -11,7 +11,7 @@
 #include "gtest/gtest.h"
 #include "merge/train/loss_gradient.h"
 #include "merge/train/random.h"
-#include "merge/train/token_data.h"
+#include "merge/train/token_corpus.h"
 
 namespace cairn::testing {
 
@@ -50,7 +50,7 @@ struct ToyModel {
 };
 
 // Text over the toy's vocabulary in which most tokens follow from the last.
-inline TokenData ToyData() {
+inline TokenCorpus ToyData() {
   const std::string path = ::testing::TempDir() + "/toy.txt";
   const CounterRandom random(7, 7);
   std::string text(4000, '\0');
@@ -61,7 +61,7 @@ inline TokenData ToyData() {
                                             ToyModel::kVocabulary);
   }
   std::ofstream(path, std::ios::binary) << text;
-  auto data = TokenData::Load({{{path}}}, ToyModel::kVocabulary);
+  auto data = TokenCorpus::Load({{{path}}}, ToyModel::kVocabulary);
   EXPECT_TRUE(data.ok()) << data.status();
   return *std::move(data);
 }

@@ -1,4 +1,4 @@
-#include "merge/train/token_data.h"
+#include "merge/train/token_corpus.h"
 
 #include <filesystem>
 #include <fstream>
@@ -15,7 +15,7 @@ using ::testing::AnyOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class TokenDataTest : public ::testing::Test {
+class TokenCorpusTest : public ::testing::Test {
  protected:
   std::string Write(const std::string& name, const std::string& bytes) {
     const std::string path = ::testing::TempDir() + "/" + name;
@@ -24,19 +24,19 @@ class TokenDataTest : public ::testing::Test {
   }
 };
 
-TEST_F(TokenDataTest, ReadsBytesIdsAndLines) {
+TEST_F(TokenCorpusTest, ReadsBytesIdsAndLines) {
   using std::string_literals::operator""s;
   const CounterRandom random(1, 2);
-  auto bytes = TokenData::Load({{{Write("a.txt", "az")}}}, 256);
+  auto bytes = TokenCorpus::Load({{{Write("a.txt", "az")}}}, 256);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   EXPECT_THAT(bytes->Window(random, 0, 8), ElementsAre('a', 'z'));
   EXPECT_EQ(bytes->digest(), Digest::Of("az").hex());
-  auto wide = TokenData::Load({{{Write("a.u16", "\x01\x02\x03\x00"s)}}}, 600);
+  auto wide = TokenCorpus::Load({{{Write("a.u16", "\x01\x02\x03\x00"s)}}}, 600);
   ASSERT_TRUE(wide.ok()) << wide.status();
   EXPECT_THAT(wide->Window(random, 0, 8), ElementsAre(513, 3));
   const std::string lines = Write(
       "a.jsonl", "{\"input_ids\": [1, 2, 3]}\n\n{\"input_ids\": [7, 8, 9]}\n");
-  auto documents = TokenData::Load({{{lines}}}, 10);
+  auto documents = TokenCorpus::Load({{{lines}}}, 10);
   ASSERT_TRUE(documents.ok()) << documents.status();
   EXPECT_EQ(documents->tokens(), 6);
   for (uint64_t i = 0; i < 50; ++i) {
@@ -46,10 +46,10 @@ TEST_F(TokenDataTest, ReadsBytesIdsAndLines) {
   }
 }
 
-TEST_F(TokenDataTest, DrawsFilesByWeight) {
+TEST_F(TokenCorpusTest, DrawsFilesByWeight) {
   const std::string rare = Write("rare.txt", std::string(5000, 'r'));
   const std::string often = Write("often.txt", "oo");
-  auto data = TokenData::Load({{{rare, 1}, {often, 3}}}, 256);
+  auto data = TokenCorpus::Load({{{rare, 1}, {often, 3}}}, 256);
   ASSERT_TRUE(data.ok());
   const CounterRandom random(3, 0);
   int count = 0;
@@ -59,10 +59,10 @@ TEST_F(TokenDataTest, DrawsFilesByWeight) {
   EXPECT_NEAR(count, 3000, 150);
 }
 
-TEST_F(TokenDataTest, WindowsDependOnSeedAndIndexOnly) {
+TEST_F(TokenCorpusTest, WindowsDependOnSeedAndIndexOnly) {
   std::string text;
   for (int i = 0; i < 4000; ++i) text += static_cast<char>(i * 7 % 251);
-  auto data = TokenData::Load({{{Write("b.txt", text)}}}, 256);
+  auto data = TokenCorpus::Load({{{Write("b.txt", text)}}}, 256);
   ASSERT_TRUE(data.ok());
   EXPECT_EQ(data->Window({5, 1}, 9, 16), data->Window({5, 1}, 9, 16));
   EXPECT_NE(data->Window({5, 1}, 9, 16), data->Window({5, 1}, 10, 16));
@@ -70,7 +70,7 @@ TEST_F(TokenDataTest, WindowsDependOnSeedAndIndexOnly) {
   EXPECT_EQ(data->Window({5, 1}, 9, 16).size(), 17U);
 }
 
-TEST_F(TokenDataTest, RefusesWhatIsNotTokenIds) {
+TEST_F(TokenCorpusTest, RefusesWhatIsNotTokenIds) {
   const struct {
     std::string path;
     std::string message;
@@ -85,11 +85,11 @@ TEST_F(TokenDataTest, RefusesWhatIsNotTokenIds) {
       {Write("short.txt", "a"), "at least two"},
   };
   for (const auto& bad : kCases) {
-    const auto data = TokenData::Load({{{bad.path}}}, 200);
+    const auto data = TokenCorpus::Load({{{bad.path}}}, 200);
     EXPECT_EQ(data.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(data.status().message()), HasSubstr(bad.message));
   }
-  EXPECT_EQ(TokenData::Load({{{"/absent"}}}, 9).status().code(),
+  EXPECT_EQ(TokenCorpus::Load({{{"/absent"}}}, 9).status().code(),
             absl::StatusCode::kNotFound);
 }
 

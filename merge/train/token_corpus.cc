@@ -1,4 +1,4 @@
-#include "merge/train/token_data.h"
+#include "merge/train/token_corpus.h"
 
 #include <algorithm>
 #include <cstring>
@@ -68,40 +68,41 @@ absl::Status ParseLine(const std::string& where, const std::string& line,
 
 }  // namespace
 
-absl::Status TokenData::Parse(const std::string& path, const std::string& bytes,
-                              int64_t vocab_size, Corpus& corpus) {
+absl::Status TokenCorpus::Parse(const std::string& path,
+                                const std::string& bytes, int64_t vocab_size,
+                                Part& part) {
   if (absl::EndsWith(path, ".jsonl")) {
     int64_t number = 0;
     for (absl::string_view line : absl::StrSplit(bytes, '\n')) {
       ++number;
       if (line.empty()) continue;
-      const size_t start = corpus.ids.size();
+      const size_t start = part.ids.size();
       const std::string where = absl::StrCat(path, ":", number);
       CAIRN_RETURN_IF_ERROR(
-          ParseLine(where, std::string(line), vocab_size, corpus.ids));
-      if (corpus.ids.size() < start + 2) {
-        corpus.ids.resize(start);  // nothing to predict
+          ParseLine(where, std::string(line), vocab_size, part.ids));
+      if (part.ids.size() < start + 2) {
+        part.ids.resize(start);  // nothing to predict
         continue;
       }
-      corpus.starts.push_back(static_cast<int64_t>(start));
+      part.starts.push_back(static_cast<int64_t>(start));
     }
   } else {
     const auto parse = absl::EndsWith(path, ".u16")   ? ParseIds<uint16_t>
                        : absl::EndsWith(path, ".u32") ? ParseIds<uint32_t>
                                                       : ParseIds<uint8_t>;
-    CAIRN_RETURN_IF_ERROR(parse(path, bytes, vocab_size, corpus.ids));
-    if (corpus.ids.size() >= 2) corpus.starts.push_back(0);
+    CAIRN_RETURN_IF_ERROR(parse(path, bytes, vocab_size, part.ids));
+    if (part.ids.size() >= 2) part.starts.push_back(0);
   }
-  if (corpus.starts.empty()) {
+  if (part.starts.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": holds no document of at least two tokens"));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<TokenData> TokenData::Load(absl::Span<const DataFile> files,
-                                          int64_t vocab_size) {
-  TokenData data;
+absl::StatusOr<TokenCorpus> TokenCorpus::Load(absl::Span<const DataFile> files,
+                                              int64_t vocab_size) {
+  TokenCorpus data;
   Hasher hasher;
   double weight = 0;
   for (const DataFile& file : files) {
@@ -112,39 +113,39 @@ absl::StatusOr<TokenData> TokenData::Load(absl::Span<const DataFile> files,
     CAIRN_ASSIGN_OR_RETURN(const std::string bytes,
                            ReadFile(file.path, kFileBytesMax));
     hasher.Update(bytes);
-    Corpus& corpus = data.corpora_.emplace_back();
-    corpus.weight_end = weight += file.weight;
-    CAIRN_RETURN_IF_ERROR(Parse(file.path, bytes, vocab_size, corpus));
+    Part& part = data.parts_.emplace_back();
+    part.weight_end = weight += file.weight;
+    CAIRN_RETURN_IF_ERROR(Parse(file.path, bytes, vocab_size, part));
   }
-  if (data.corpora_.empty()) {
+  if (data.parts_.empty()) {
     return absl::InvalidArgumentError("no training data: give --data FILE");
   }
   data.digest_ = hasher.Finish().hex();
   return data;
 }
 
-int64_t TokenData::tokens() const {
+int64_t TokenCorpus::tokens() const {
   size_t sum = 0;
-  for (const Corpus& corpus : corpora_) sum += corpus.ids.size();
+  for (const Part& part : parts_) sum += part.ids.size();
   return static_cast<int64_t>(sum);
 }
 
-std::vector<int64_t> TokenData::Window(const CounterRandom& random,
-                                       uint64_t index, int64_t length) const {
-  const double at = random.Uniform(3 * index) * corpora_.back().weight_end;
-  const auto corpus = std::find_if(
-      corpora_.begin(), corpora_.end() - 1,
-      [at](const Corpus& candidate) { return at < candidate.weight_end; });
-  const auto size = static_cast<int64_t>(corpus->ids.size());
+std::vector<int64_t> TokenCorpus::Window(const CounterRandom& random,
+                                         uint64_t index, int64_t length) const {
+  const double at = random.Uniform(3 * index) * parts_.back().weight_end;
+  const auto part = std::find_if(
+      parts_.begin(), parts_.end() - 1,
+      [at](const Part& candidate) { return at < candidate.weight_end; });
+  const auto size = static_cast<int64_t>(part->ids.size());
   const int64_t position = random.Below(3 * index + 1, size);
   const auto next =
-      std::upper_bound(corpus->starts.begin(), corpus->starts.end(), position);
+      std::upper_bound(part->starts.begin(), part->starts.end(), position);
   const int64_t begin = *(next - 1);
-  const int64_t end = next == corpus->starts.end() ? size : *next;
+  const int64_t end = next == part->starts.end() ? size : *next;
   const int64_t count = std::min(length + 1, end - begin);
   const int64_t start =
       begin + random.Below(3 * index + 2, end - begin - count + 1);
-  return {corpus->ids.begin() + start, corpus->ids.begin() + start + count};
+  return {part->ids.begin() + start, part->ids.begin() + start + count};
 }
 
 }  // namespace cairn

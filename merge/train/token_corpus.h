@@ -1,5 +1,5 @@
-#ifndef CAIRN_MERGE_TRAIN_TOKEN_DATA_H_
-#define CAIRN_MERGE_TRAIN_TOKEN_DATA_H_
+#ifndef CAIRN_MERGE_TRAIN_TOKEN_CORPUS_H_
+#define CAIRN_MERGE_TRAIN_TOKEN_CORPUS_H_
 
 #include <cstdint>
 #include <string>
@@ -23,13 +23,13 @@ struct DataFile {
 
 // Training text in memory, as token ids, from which windows are drawn.
 // Immutable after Load, so thread-safe.
-class TokenData {
+class TokenCorpus {
  public:
   // NOT_FOUND for an absent file; INVALID_ARGUMENT, naming file and line, for
   // one that holds anything but ids below `vocab_size`, or no document of at
   // least two.
-  static absl::StatusOr<TokenData> Load(absl::Span<const DataFile> files,
-                                        int64_t vocab_size);
+  static absl::StatusOr<TokenCorpus> Load(absl::Span<const DataFile> files,
+                                          int64_t vocab_size);
 
   // SHA-256, hex, of the bytes of all files one after another.
   const std::string& digest() const { return digest_; }
@@ -42,19 +42,19 @@ class TokenData {
                               int64_t length) const;
 
  private:
-  struct Corpus {
+  struct Part {
     double weight_end = 0;  // running sum of the weights
     std::vector<int32_t> ids;
     std::vector<int64_t> starts;  // of each document
   };
 
   static absl::Status Parse(const std::string& path, const std::string& bytes,
-                            int64_t vocab_size, Corpus& corpus);
+                            int64_t vocab_size, Part& part);
 
-  std::vector<Corpus> corpora_;
+  std::vector<Part> parts_;
   std::string digest_;
 };
 
 }  // namespace cairn
 
-#endif  // CAIRN_MERGE_TRAIN_TOKEN_DATA_H_
+#endif  // CAIRN_MERGE_TRAIN_TOKEN_CORPUS_H_
