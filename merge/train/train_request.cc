@@ -3,6 +3,8 @@
 #include <google/protobuf/util/json_util.h>
 #include <torch/version.h>
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/log.h"
@@ -82,13 +84,12 @@ v1::Recipe MakeRecipe(const TrainRequest& request,
 
 std::string RecipeJson(const v1::Recipe& recipe) {
   google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
   options.always_print_primitive_fields = true;
   std::string json;
-  // Maps are printed in the order of their keys.
   CAIRN_CHECK(
       google::protobuf::util::MessageToJsonString(recipe, &json, options).ok());
-  return json;
+  // Maps of messages have no order of their own; keys of this object do.
+  return nlohmann::json::parse(json).dump(2) + "\n";
 }
 
 }  // namespace cairn
