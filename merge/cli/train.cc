@@ -69,6 +69,7 @@ void AddModelFlags(CLI::App& app, Flags& flags) {
   app.add_option("--data", flags.data,
                  "training text and its share of the windows; repeat it")
       ->required()
+      ->allow_extra_args(false)
       ->type_name("FILE[:WEIGHT]");
   const std::map<std::string, TuningMethod> methods = {
       {"lora", TuningMethod::kLora},
@@ -135,6 +136,7 @@ void AddMethodFlags(CLI::App& app, Flags& flags) {
                "lora: scale by alpha / sqrt(rank)");
   app.add_option("--target", request.targets,
                  "lora: modules to adapt (default: all linear ones)")
+      ->allow_extra_args(false)
       ->type_name("NAME");
   app.add_option("--density", request.density,
                  "sparse: share of the model's parameters to train")
