@@ -19,7 +19,7 @@ using store::v1::LineStep;
 using store::v1::ReleaseRecord;
 using store::v1::SuiteRecord;
 
-// Same names, dtypes, shapes and places: so the files keep their headers.
+// Same names, dtypes and shapes: so the files keep their headers.
 absl::Status CheckLayout(const v1::TensorManifest& head,
                          const v1::TensorManifest& merged) {
   if (head.tensors_size() != merged.tensors_size()) {
