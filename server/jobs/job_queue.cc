@@ -185,18 +185,13 @@ absl::StatusOr<v1::Session> JobQueue::OpenSession(
         CAIRN_RETURN_IF_ERROR(transaction.Delete<SessionRecord>(other.name()));
       }
     }
-    CAIRN_ASSIGN_OR_RETURN(
-        auto leased, transaction.FindBy<JobRecord>(kJobByState, "LEASED"));
-    for (JobRecord& job : leased) {
-      if (job.lease().worker() != session.worker() ||
-          job.lease().instance_id() != session.instance_id()) {
-        continue;
-      }
-      CAIRN_RETURN_IF_ERROR(EndAttempt(
-          transaction, job,
-          MakeFailure(v1::JobFailure::WORKER, "the worker started anew"),
-          /*counts=*/false));
-    }
+    CAIRN_RETURN_IF_ERROR(FreeLeases(
+        transaction,
+        [&](const store::v1::LeaseRecord& lease) {
+          return lease.worker() == session.worker() &&
+                 lease.instance_id() == session.instance_id();
+        },
+        "the worker started anew"));
     return transaction.Put(session);
   });
   if (!committed.ok()) return committed;
@@ -239,6 +234,14 @@ absl::StatusOr<v1::LeaseJobResponse> JobQueue::Lease(
     response.Clear();
     CAIRN_ASSIGN_OR_RETURN(session,
                            OwnSession(transaction, caller, session_name));
+    // A worker does one job at a time: if it asks while it has one, the answer
+    // that gave it that job was lost.
+    CAIRN_RETURN_IF_ERROR(FreeLeases(
+        transaction,
+        [&](const store::v1::LeaseRecord& lease) {
+          return lease.session() == session.name();
+        },
+        "the worker asked for a job again"));
     v1::Lease lease;
     CAIRN_ASSIGN_OR_RETURN(taken, TakeOne(transaction, caller, session, lease));
     // Nothing was written, so there is nothing to commit.
@@ -250,6 +253,30 @@ absl::StatusOr<v1::LeaseJobResponse> JobQueue::Lease(
   if (!committed.ok()) return committed;
   Extend(response.lease().job(), response.lease().fencing_token());
   return response;
+}
+
+absl::Status JobQueue::FreeLeases(
+    HubTransaction& transaction,
+    const std::function<bool(const store::v1::LeaseRecord&)>& is_meant,
+    absl::string_view why) const {
+  CAIRN_ASSIGN_OR_RETURN(auto leased,
+                         transaction.FindBy<JobRecord>(kJobByState, "LEASED"));
+  for (JobRecord& job : leased) {
+    if (!is_meant(job.lease())) continue;
+    CAIRN_RETURN_IF_ERROR(EndAttempt(
+        transaction, job, MakeFailure(v1::JobFailure::WORKER, std::string(why)),
+        /*counts=*/false));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> JobQueue::HoldsLease(const HubReader& reader,
+                                          const SessionRecord& session) const {
+  CAIRN_ASSIGN_OR_RETURN(auto leased,
+                         reader.FindBy<JobRecord>(kJobByState, "LEASED"));
+  return std::any_of(leased.begin(), leased.end(), [&](const JobRecord& job) {
+    return job.lease().session() == session.name();
+  });
 }
 
 absl::StatusOr<bool> JobQueue::TakeOne(HubTransaction& transaction,

@@ -2,6 +2,7 @@
 #define CAIRN_SERVER_JOBS_JOB_QUEUE_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -85,6 +86,13 @@ class JobQueue : public WorkerPresence, public Stage {
   absl::StatusOr<store::v1::SessionRecord> OwnSession(
       const HubReader& reader, const Caller& caller,
       absl::string_view session) const;
+  // Puts leased jobs back that no longer have their worker; no attempt counts.
+  absl::Status FreeLeases(
+      HubTransaction& transaction,
+      const std::function<bool(const store::v1::LeaseRecord&)>& is_meant,
+      absl::string_view why) const;
+  absl::StatusOr<bool> HoldsLease(
+      const HubReader& reader, const store::v1::SessionRecord& session) const;
   absl::StatusOr<bool> TakeOne(HubTransaction& transaction,
                                const Caller& caller,
                                const store::v1::SessionRecord& session,
