@@ -181,17 +181,25 @@ class LoraUpdate : public Update {
 
   absl::StatusOr<double> DeltaNorm(absl::string_view tensor,
                                    const ByteSource&) const override {
-    CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, ReadFactors(tensor));
-    return LowRankNorm(factors);
+    const Placed* placed = FindFactors(tensor);
+    if (placed == nullptr) return NotTouched(tensor);
+    auto reader = [this](const TensorEntry& entry) {
+      return [this, &entry](int64_t first, absl::Span<float> out) {
+        return ReadElements(entry, first, out);
+      };
+    };
+    return LowRankNorm({.rank = placed->a.shape[0],
+                        .in = placed->a.shape[1],
+                        .out = placed->b.shape[0],
+                        .scale = placed->scale,
+                        .read_a = reader(placed->a),
+                        .read_b = reader(placed->b)});
   }
 
   absl::StatusOr<LoraFactors> ReadFactors(
       absl::string_view tensor) const override {
     const Placed* placed = FindFactors(tensor);
-    if (placed == nullptr) {
-      return absl::NotFoundError(
-          absl::StrCat("the update does not touch ", JsonQuote(tensor)));
-    }
+    if (placed == nullptr) return NotTouched(tensor);
     LoraFactors out;
     out.rank = placed->a.shape[0];
     out.in = placed->a.shape[1];
@@ -211,6 +219,11 @@ class LoraUpdate : public Update {
   }
 
  private:
+  static absl::Status NotTouched(absl::string_view tensor) {
+    return absl::NotFoundError(
+        absl::StrCat("the update does not touch tensor ", JsonQuote(tensor)));
+  }
+
   const Placed* FindFactors(absl::string_view tensor) const {
     const TouchedTensor* found = Find(tensor);
     return found == nullptr
@@ -220,16 +233,23 @@ class LoraUpdate : public Update {
 
   absl::Status ReadMatrix(const TensorEntry& entry,
                           std::vector<float>& out) const {
-    constexpr size_t kTile = 1 << 16;
     out.resize(static_cast<size_t>(entry.elements()));
+    return ReadElements(entry, 0, absl::MakeSpan(out));
+  }
+
+  // Elements of a factor from `first` on, as numbers.
+  absl::Status ReadElements(const TensorEntry& entry, int64_t first,
+                            absl::Span<float> out) const {
+    constexpr size_t kTile = 1 << 16;
     const auto width = static_cast<size_t>(DTypeBits(entry.dtype) / 8);
     std::vector<char> raw(std::min(kTile, out.size()) * width);
     for (size_t i = 0; i < out.size(); i += kTile) {
       const size_t n = std::min(kTile, out.size() - i);
       auto bytes = absl::MakeSpan(raw).subspan(0, n * width);
-      CAIRN_RETURN_IF_ERROR(weights_->ReadAt(
-          entry.begin + static_cast<int64_t>(i * width), bytes));
-      ToFloats(entry.dtype, bytes, absl::MakeSpan(out).subspan(i, n));
+      const auto skipped = (static_cast<size_t>(first) + i) * width;
+      CAIRN_RETURN_IF_ERROR(
+          weights_->ReadAt(entry.begin + static_cast<int64_t>(skipped), bytes));
+      ToFloats(entry.dtype, bytes, out.subspan(i, n));
     }
     return absl::OkStatus();
   }

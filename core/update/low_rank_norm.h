@@ -1,13 +1,32 @@
 #ifndef CAIRN_CORE_UPDATE_LOW_RANK_NORM_H_
 #define CAIRN_CORE_UPDATE_LOW_RANK_NORM_H_
 
-#include "core/update/update.h"
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace cairn {
 
-// Frobenius norm of scale * B * A in double, without the product in memory:
-// through the r x r Gram matrices or row by row, whichever is less work.
-double LowRankNorm(const LoraFactors& factors);
+// scale * B * A, whose factors are read piece by piece.
+struct LowRankProduct {
+  // Elements of a row-major matrix from `first` on.
+  using Reader = std::function<absl::Status(int64_t first, absl::Span<float>)>;
+
+  int64_t rank = 0;
+  int64_t in = 0;
+  int64_t out = 0;
+  double scale = 1.0;
+  Reader read_a;  // [rank, in]
+  Reader read_b;  // [out, rank]
+};
+
+// Its Frobenius norm, summed in double: through the rank x rank Gram matrices,
+// or block by block of the product, whichever is less work. Takes at most
+// about 100 MB of memory whatever the factors' size.
+absl::StatusOr<double> LowRankNorm(const LowRankProduct& product);
 
 }  // namespace cairn
 
