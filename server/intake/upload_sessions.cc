@@ -336,10 +336,14 @@ absl::StatusOr<v1::FindMissingResponse> UploadSessions::FindMissing(
 }
 
 absl::StatusOr<int> UploadSessions::RunPass() {
+  const absl::Duration now = store_.clock().Monotonic();
+  if (passed_at_.has_value() && now - *passed_at_ < period()) return 0;
   CAIRN_ASSIGN_OR_RETURN(int idle, DropIdle());
   CAIRN_ASSIGN_OR_RETURN(int orphans, DropOrphans());
   CAIRN_ASSIGN_OR_RETURN(int owners, DropOwnersOfNothing());
-  return idle + orphans + owners;
+  const int dropped = idle + orphans + owners;
+  if (dropped == 0) passed_at_ = now;
+  return dropped;
 }
 
 absl::StatusOr<int> UploadSessions::DropIdle() {

@@ -60,7 +60,7 @@ class UploadStream {
 // Bytes on their way in. An upload is a record and a file, not a connection:
 // streams fill it one after the other, and what they were told is committed
 // stays so over crashes. A finished upload is a blob that its sender owns. As
-// a stage it drops what nobody goes on with. Thread-safe.
+// a stage, run by one thread, it drops what nobody goes on with. Thread-safe.
 class UploadSessions : public Stage {
  public:
   // `store` and `blobs` must outlive it.
@@ -114,6 +114,9 @@ class UploadSessions : public Stage {
   BlobStore& blobs_;
   const UploadOptions options_;
   WriterTable writers_;
+  // When a pass found nothing, monotonic. Others come no oftener than the
+  // period: every change of the store asks for one.
+  std::optional<absl::Duration> passed_at_;
   // Where the next pass goes on among the owners.
   std::string owners_seen_;
 };
