@@ -11,8 +11,7 @@
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "core/release/release_digest.h"
-#include "core/tensor/tensor_manifest.h"
+#include "merge/engine/model_identity.h"
 #include "merge/train/random.h"
 
 namespace cairn {
@@ -29,24 +28,6 @@ absl::Status CheckArchitecture(const std::string& config_json) {
       absl::StatusCode::kUnimplemented, "UNSUPPORTED",
       absl::StrCat("config.json: architecture ", architecture,
                    " cannot be trained here; ", Llama::kArchitecture, " can"));
-}
-
-// The release digest of a directory, as the hub would compute it.
-absl::StatusOr<std::string> DirectoryDigest(const Checkpoint& checkpoint,
-                                            int threads) {
-  CAIRN_ASSIGN_OR_RETURN(const v1::TensorManifest manifest,
-                         MakeTensorManifest(checkpoint, threads));
-  std::vector<v1::File> files;
-  for (const auto& [path, source] : checkpoint.files()) {
-    if (!CountsForDigest(path)) continue;
-    std::string bytes(static_cast<size_t>(source->size()), '\0');
-    CAIRN_RETURN_IF_ERROR(source->ReadAt(0, absl::MakeSpan(bytes)));
-    v1::File& file = files.emplace_back();
-    file.set_path(path);
-    file.set_size_bytes(source->size());
-    file.set_sha256(Digest::Of(bytes).hex());
-  }
-  return ReleaseDigest(manifest, files);
 }
 
 // The type that a new model is stored in: what config.json says, else BF16.
@@ -107,7 +88,9 @@ absl::Status Subject::LoadCheckpoint(const std::string& directory,
   CAIRN_RETURN_IF_ERROR(CheckArchitecture(checkpoint_->config_json()));
   CAIRN_ASSIGN_OR_RETURN(config_,
                          LlamaConfig::Parse(checkpoint_->config_json()));
-  CAIRN_ASSIGN_OR_RETURN(digest_, DirectoryDigest(*checkpoint_, threads));
+  CAIRN_ASSIGN_OR_RETURN(const ModelIdentity identity,
+                         IdentifyModel(*checkpoint_, threads));
+  digest_ = identity.digest;
   ParameterMap parameters;
   for (const CheckpointTensor& tensor : checkpoint_->tensors()) {
     at::Tensor weight = at::empty(tensor.shape, at::kFloat);

@@ -4,8 +4,7 @@ OUT/text/DOMAIN.txt         training text
 OUT/suites/DOMAIN/          a held-out perplexity suite with search, gate and audit splits
 OUT/model/                  config.json and tokenizer of a byte-level Llama
 
-Files are taken in an order that depends on their content only, training and the splits share no file, and nothing is
-written when OUT is complete already.
+Files are taken in an order that depends on their content only; training and the splits share no file.
 """
 import hashlib
 import json
@@ -89,11 +88,7 @@ def tokenizer():
                       "vocab": {char[b]: b for b in range(256)} | {"<eos>": 256}, "merges": []}}
 
 
-def main():
-    out = Path(sys.argv[1])
-    done = out / "complete"
-    if done.exists():
-        return
+def make(out):
     for folder in ("text", "model"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for domain in SOURCES:
@@ -105,8 +100,7 @@ def main():
     (out / "model" / "tokenizer.json").write_text(json.dumps(tokenizer()) + "\n")
     (out / "model" / "tokenizer_config.json").write_text(json.dumps(
         {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<eos>", "model_max_length": 256}) + "\n")
-    done.touch()
 
 
 if __name__ == "__main__":
-    main()
+    make(Path(sys.argv[1]))
