@@ -114,12 +114,12 @@ absl::Status CheckFactor(const TensorEntry& factor) {
   return absl::OkStatus();
 }
 
+// `dimension_max`: the largest in or out of any module of the adapter, since
+// trainers give one rank to modules of every size.
 absl::Status CheckPair(const std::string& module, const Pair& pair,
-                       int64_t rank) {
+                       int64_t rank, int64_t dimension_max) {
   CAIRN_RETURN_IF_ERROR(CheckFactor(*pair.a));
   CAIRN_RETURN_IF_ERROR(CheckFactor(*pair.b));
-  const int64_t in = pair.a->shape[1];
-  const int64_t out = pair.b->shape[0];
   for (const auto& [factor, found] :
        {std::pair(pair.a, pair.a->shape[0]), {pair.b, pair.b->shape[1]}}) {
     if (found != rank) {
@@ -129,17 +129,29 @@ absl::Status CheckPair(const std::string& module, const Pair& pair,
                                  " the rank ", rank));
     }
   }
-  if (rank > 2 * std::max(in, out)) {
+  const int64_t rank_max = 2 * dimension_max;
+  if (rank > rank_max) {
     return WithDetails(
         Refuse("LIMIT_EXCEEDED", pair.a->name,
                absl::StrCat("has the rank ", rank,
-                            "; at most twice the "
-                            "larger dimension, ",
-                            2 * std::max(in, out), ", is allowed")),
-        {{"measured", absl::StrCat(rank)},
-         {"limit", absl::StrCat(2 * std::max(in, out))}});
+                            "; at most twice the largest dimension of the "
+                            "adapter's modules, ",
+                            rank_max, ", is allowed")),
+        {{"measured", absl::StrCat(rank)}, {"limit", absl::StrCat(rank_max)}});
   }
   return absl::OkStatus();
+}
+
+// The largest in or out of any module, whose factors may not be checked yet.
+template <typename Pairs>
+int64_t LargestDimension(const Pairs& pairs) {
+  int64_t largest = 0;
+  for (const auto& [module, pair] : pairs) {
+    if (pair.a->shape.size() == 2 && pair.b->shape.size() == 2) {
+      largest = std::max({largest, pair.a->shape[1], pair.b->shape[0]});
+    }
+  }
+  return largest;
 }
 
 // Factors of one touched tensor: where they lie and how they multiply.
@@ -287,6 +299,7 @@ absl::StatusOr<std::unique_ptr<Update>> OpenLoraUpdate(
                      kMatchesMax),
         {{"file", kAdapterConfigFile}});
   }
+  const int64_t dimension_max = LargestDimension(pairs);
   std::vector<std::pair<TouchedTensor, Placed>> found;
   for (const auto& [module, pair] : pairs) {
     if (!config.Targets(module)) {
@@ -295,7 +308,8 @@ absl::StatusOr<std::unique_ptr<Update>> OpenLoraUpdate(
                                  kAdapterConfigFile,
                                  " does not name, so peft would not use it"));
     }
-    CAIRN_RETURN_IF_ERROR(CheckPair(module, pair, config.RankOf(module)));
+    CAIRN_RETURN_IF_ERROR(
+        CheckPair(module, pair, config.RankOf(module), dimension_max));
     TouchedTensor tensor{.name = module + ".weight",
                          .shape = {pair.b->shape[0], pair.a->shape[1]},
                          .dtype = std::nullopt};
