@@ -282,7 +282,7 @@ absl::Status WorkerLoop::Persist(const std::stop_token& stop,
 absl::Status WorkerLoop::RunProcess(const JobLayout& layout,
                                     const std::stop_token& stop) {
   return RunJobProcess(
-      {"/proc/self/exe", "--run-job", layout.job_directory(), "--releases",
+      {options_.job_program, "--run-job", layout.job_directory(), "--releases",
        layout.release_directory(), "--device", options_.device, "--memory",
        absl::StrCat(options_.memory_bytes), "--threads",
        absl::StrCat(options_.threads)},

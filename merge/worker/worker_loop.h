@@ -26,6 +26,8 @@ struct WorkerOptions {
   int64_t memory_bytes = int64_t{8} << 30;
   int64_t cache_bytes = int64_t{32} << 30;
   absl::Duration job_time = absl::Hours(6);
+  // What runs a job, as `PROGRAM --run-job DIRECTORY ...`: this program.
+  std::string job_program = "/proc/self/exe";
   // End after one job, or when none was waiting.
   bool is_once = false;
 };
