@@ -86,7 +86,7 @@ class CheckpointDeltaTest : public ::testing::Test {
       std::string& bytes = tuned[spec.name];
       for (size_t at = 0; at < bytes.size(); at += width) {
         if (std::uniform_real_distribution<>(0, 1)(random_) < share) {
-          bytes[at] = static_cast<char>(bytes[at] ^ (1 + random_() % 7));
+          bytes[at] ^= static_cast<char>(1 + random_() % 7);
         }
       }
     }
