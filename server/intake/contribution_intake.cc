@@ -28,8 +28,10 @@ using store::v1::SuiteRecord;
 constexpr char kMethod[] = "CreateContribution";
 constexpr size_t kTitleBytesMax = 200;
 constexpr size_t kManifestBytesMax = 1 << 20;
-// An update beside its base: more than every tensor twice is no update.
+// An update beside its base: more than every tensor twice is no update. Small
+// bases leave room for adapters of high rank all the same.
 constexpr int64_t kUpdateRatioMax = 2;
+constexpr int64_t kUpdateBytesAlways = 64 << 20;
 
 absl::Status Invalid(absl::string_view reason, const std::string& message) {
   return ReasonedError(absl::StatusCode::kInvalidArgument, reason, message);
@@ -299,14 +301,15 @@ absl::StatusOr<ContributionRecord> ContributionIntake::Check(
 absl::Status ContributionIntake::CheckUpdate(
     const ReleaseRecord& base, const v1::ContributionManifest& manifest,
     ContributionRecord& record) const {
-  const int64_t most = kUpdateRatioMax * base.tensor_bytes();
+  const int64_t most =
+      std::max(kUpdateBytesAlways, kUpdateRatioMax * base.tensor_bytes());
   const int64_t size_bytes = record.contribution().size_bytes();
   if (base.tensor_bytes() > 0 && size_bytes > most) {
     return Invalid(
         "LIMIT_EXCEEDED",
         absl::StrCat("the update has ", size_bytes, " bytes; at most ", most,
-                     ", ", kUpdateRatioMax, " times those of ",
-                     base.release().name(), ", are taken"));
+                     " are taken for a base of ", base.tensor_bytes(),
+                     " bytes, as ", base.release().name(), " is"));
   }
   CAIRN_ASSIGN_OR_RETURN(auto files, OpenStoredFiles(blobs_, manifest.files()));
   CAIRN_ASSIGN_OR_RETURN(auto update, OpenUpdate(files));
