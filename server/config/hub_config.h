@@ -52,7 +52,7 @@ struct HubConfig {
   Uploads uploads;
   Workers workers;
   Retention retention;
-  absl::Duration drain_timeout = absl::Seconds(20);
+  absl::Duration drain_timeout = absl::Seconds(5);
   std::string log_level = "info";
 };
 

@@ -39,7 +39,7 @@ class BorrowedStore : public MetadataStore {
 class HubSetupTest : public ::testing::Test {
  protected:
   HubSetupTest()
-      : root_(absl::StrCat(::testing::TempDir(), "/setup-",
+      : root_(absl::StrCat(::testing::TempDir(), "setup-",
                            ToHex(RandomBytes(6)))) {
     fs::create_directories(root_);
     options_.data_dir = root_ + "/hub";
