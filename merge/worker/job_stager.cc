@@ -44,17 +44,13 @@ class Stager {
   // A candidate's manifest and those of its tensors that its release has not.
   absl::Status FetchCandidate(const v1::CandidateInput& candidate) {
     CAIRN_RETURN_IF_ERROR(MakeDirectory(layout_.blob_directory()));
-    CAIRN_ASSIGN_OR_RETURN(
-        std::string bytes,
-        FetchManifest(Leased(candidate.tensor_manifest_sha256()),
-                      candidate.tensor_manifest_sha256()));
+    CAIRN_ASSIGN_OR_RETURN(std::string bytes,
+                           FetchManifest(candidate.tensor_manifest_sha256()));
     CAIRN_ASSIGN_OR_RETURN(v1::TensorManifest manifest,
                            ParseTensorManifest(bytes));
-    v1::ReadRequest request;
-    request.mutable_release_tensor()->set_release(candidate.release().name());
-    CAIRN_ASSIGN_OR_RETURN(
-        bytes,
-        FetchManifest(request, candidate.release().tensor_manifest_sha256()));
+    const std::string& head_sha256 =
+        candidate.release().tensor_manifest_sha256();
+    CAIRN_ASSIGN_OR_RETURN(bytes, FetchManifest(head_sha256));
     CAIRN_ASSIGN_OR_RETURN(v1::TensorManifest head, ParseTensorManifest(bytes));
     for (const v1::Tensor& tensor : manifest.tensors()) {
       const v1::Tensor* before = FindTensor(head, tensor.name());
@@ -78,9 +74,8 @@ class Stager {
   }
 
   // Keeps a manifest as a blob of the job and returns its bytes.
-  absl::StatusOr<std::string> FetchManifest(const v1::ReadRequest& request,
-                                            const std::string& sha256) {
-    auto bytes = DownloadBytes(hub_, request, sha256);
+  absl::StatusOr<std::string> FetchManifest(const std::string& sha256) {
+    auto bytes = DownloadBytes(hub_, Leased(sha256), sha256);
     if (!bytes.ok()) return Annotate(bytes.status(), "fetch tensor manifest");
     CAIRN_RETURN_IF_ERROR(WriteFile(layout_.Blob(sha256), *bytes));
     return bytes;

@@ -209,11 +209,7 @@ absl::Status WorkerLoop::DoJob(const v1::Lease& lease) {
   absl::StatusOr<v1::CompleteJobRequest> request =
       WorkOn(lease, layout, stop.get_token());
   absl::Status status = request.status();
-  if (request.ok()) {
-    status = hub_.Call(&v1::WorkerService::Stub::CompleteJob, *request,
-                       {.patience = kResultPatience})
-                 .status();
-  }
+  if (request.ok()) status = Complete(*request);
   const std::string took = absl::FormatDuration(
       absl::Trunc(absl::Now() - start, absl::Milliseconds(1)));
   if (!status.ok()) {
@@ -263,6 +259,20 @@ absl::StatusOr<v1::CompleteJobRequest> WorkerLoop::WorkOn(
     }
   }
   return request;
+}
+
+absl::Status WorkerLoop::Complete(v1::CompleteJobRequest& request) {
+  const CallOptions options = {.patience = kResultPatience};
+  absl::Status status =
+      hub_.Call(&v1::WorkerService::Stub::CompleteJob, request, options)
+          .status();
+  if (!absl::IsInvalidArgument(status) || request.has_failure()) return status;
+  // A result that the hub does not take is a failure, or the job would come
+  // back for ever.
+  *request.mutable_failure() = FailureOf(status);
+  request.mutable_failure()->set_cause(v1::JobFailure::WORKER);
+  return hub_.Call(&v1::WorkerService::Stub::CompleteJob, request, options)
+      .status();
 }
 
 absl::Status WorkerLoop::Persist(const std::stop_token& stop,

@@ -64,6 +64,8 @@ class WorkerLoop {
   absl::Status RunProcess(const JobLayout& layout, const std::stop_token& stop);
   absl::Status UploadResult(const JobLayout& layout,
                             v1::CompleteJobRequest& request);
+  // Hands in what came out; a result that the hub refuses becomes a failure.
+  absl::Status Complete(v1::CompleteJobRequest& request);
   // Does `work` again while the hub is away, until it succeeds, fails for
   // another reason, or `stop` is requested.
   absl::Status Persist(const std::stop_token& stop,
