@@ -330,8 +330,7 @@ absl::Status WorkerLoop::UploadResult(const JobLayout& layout,
   absl::StatusOr<std::string> result =
       ReadFile(layout.result_file(), kResultBytesMax);
   if (!result.ok()) {
-    return absl::AbortedError(absl::StrCat("the job process left no result: ",
-                                           result.status().message()));
+    return absl::AbortedError("the job process left no result");
   }
   const Digest digest = Digest::Of(*result);
   CAIRN_RETURN_IF_ERROR(add(layout.result_file(), digest));
