@@ -1,6 +1,7 @@
 #include "merge/worker/device_class.h"
 
 #include <ATen/Version.h>
+#include <dlfcn.h>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -9,13 +10,9 @@
 namespace cairn {
 namespace {
 
-std::string InstructionSet() {
+absl::string_view Architecture() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) {
-    return "x86_64-avx512";
-  }
-  if (__builtin_cpu_supports("avx2")) return "x86_64-avx2";
-  return "x86_64-sse2";
+  return "x86_64";
 #elif defined(__aarch64__)
   return "aarch64";
 #else
@@ -23,12 +20,28 @@ std::string InstructionSet() {
 #endif
 }
 
+// What libtorch's own kernels use, as it says in its configuration.
+std::string InstructionSet() {
+  constexpr absl::string_view kLabel = "CPU capability usage: ";
+  const std::string config = at::show_config();
+  const size_t label = config.find(std::string(kLabel));
+  if (label == std::string::npos) return "default";
+  const size_t begin = label + kLabel.size();
+  const size_t end = config.find('\n', begin);
+  return absl::AsciiStrToLower(config.substr(begin, end - begin));
+}
+
+// The library behind matrix products and, where it chooses kernels by the
+// processor, the kind it chose.
 std::string MatrixLibrary() {
-  const std::string config = absl::AsciiStrToLower(at::show_config());
-  for (const char* name : {"mkl", "openblas", "accelerate", "blis"}) {
-    if (absl::StrContains(config, absl::StrCat("blas_info=", name))) {
-      return name;
-    }
+  using CoreName = char* (*)();
+  if (void* symbol = dlsym(RTLD_DEFAULT, "openblas_get_corename")) {
+    const char* core = reinterpret_cast<CoreName>(symbol)();
+    return absl::AsciiStrToLower(absl::StrCat("openblas-", core));
+  }
+  if (dlsym(RTLD_DEFAULT, "mkl_get_version") != nullptr ||
+      dlsym(RTLD_DEFAULT, "MKL_Get_Version") != nullptr) {
+    return "mkl";
   }
   return "blas";
 }
@@ -37,7 +50,8 @@ std::string MatrixLibrary() {
 
 std::string DeviceClass(absl::string_view device) {
   if (absl::StartsWith(device, "cuda")) return "cuda";
-  return absl::StrCat("cpu-", InstructionSet(), "-", MatrixLibrary());
+  return absl::StrCat("cpu-", Architecture(), "-", InstructionSet(), "-",
+                      MatrixLibrary());
 }
 
 }  // namespace cairn
