@@ -207,36 +207,48 @@ TEST_F(BatchStageTest, GivenUpJobsPutMembersBackOnHold) {
   EXPECT_THAT(hub_.jobs_done, SizeIs(3)) << "three attempts";
 }
 
-TEST_F(BatchStageTest, WrongDigestOfTheScoredWeightsPublishesNothing) {
+TEST_F(BatchStageTest, ScoresOfOtherWeightsPublishNothing) {
   hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"});
   Start();
-  BatchStage stage(hub_.store(), hub_.blobs(), hub_.publisher());
-  while (hub_.LastBatch().state() != v1::Batch::EVALUATING) {
-    ASSERT_OK(stage.RunPass().status());
-    hub_.WorkOnce();
-  }
-  // Another candidate than the one that is being scored.
-  ASSERT_OK(hub_.store().Transact([&](HubTransaction& transaction) {
-    auto record = *transaction.Get<BatchRecord>(hub_.LastBatch().name());
-    auto job = *transaction.Get<store::v1::JobRecord>(record.trials(0).job());
-    job.mutable_spec()->mutable_evaluate()->mutable_candidate()->Clear();
-    job.mutable_spec()
-        ->mutable_evaluate()
-        ->mutable_candidate()
-        ->mutable_candidate()
-        ->set_digest("sha256:other");
-    return transaction.Put(job);
-  }));
-  hub_.failure = nullptr;
-  BatchRecord before = hub_.Get<BatchRecord>(hub_.LastBatch().name());
-  // The worker answers with what it scored, which is not what was asked.
-  auto job = hub_.Get<store::v1::JobRecord>(before.trials(0).job());
-  if (job.state() == store::v1::JobRecord::DONE) {
-    ASSERT_OK(stage.RunPass().status());
-    EXPECT_EQ(hub_.LastBatch().state(), v1::Batch::FAILED);
-    EXPECT_EQ(hub_.Head(), "v1.0.0");
-    EXPECT_TRUE(hub_.Contribution("a").held());
-  }
+  hub_.tamper = [](const v1::JobSpec& spec, v1::JobResult& result) {
+    if (spec.has_evaluate()) {
+      result.mutable_evaluate()->set_candidate_digest("sha256:other");
+    }
+  };
+  Settle();
+  EXPECT_EQ(hub_.LastBatch().state(), v1::Batch::FAILED);
+  EXPECT_THAT(hub_.LastBatch().reasons(0).message(), HasSubstr("sha256:other"));
+  EXPECT_EQ(hub_.Head(), "v1.0.0");
+  EXPECT_TRUE(hub_.Contribution("a").held());
+}
+
+TEST_F(BatchStageTest, MergeWithoutItsBytesPublishesNothing) {
+  hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"});
+  Start();
+  hub_.tamper = [&](const v1::JobSpec& spec, v1::JobResult& result) {
+    if (!spec.has_merge()) return;
+    auto tensors = *ReadTensorManifest(hub_.blobs(),
+                                       result.merge().tensor_manifest_sha256());
+    tensors.mutable_tensors(0)->set_sha256(Digest::Of("never sent").hex());
+    result.mutable_merge()->set_tensor_manifest_sha256(
+        hub_.blobs().Put(tensors.SerializeAsString())->hex());
+  };
+  Settle();
+  EXPECT_EQ(hub_.LastBatch().state(), v1::Batch::FAILED);
+  EXPECT_THAT(hub_.LastBatch().reasons(0).message(),
+              HasSubstr("were not uploaded"));
+  EXPECT_EQ(hub_.Head(), "v1.0.0");
+}
+
+TEST_F(BatchStageTest, MergeWithAnotherDigestThanItSaysPublishesNothing) {
+  hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"});
+  Start();
+  hub_.tamper = [&](const v1::JobSpec& spec, v1::JobResult& result) {
+    if (spec.has_merge()) result.mutable_merge()->set_digest("sha256:other");
+  };
+  Settle();
+  EXPECT_EQ(hub_.LastBatch().state(), v1::Batch::FAILED);
+  EXPECT_EQ(hub_.Head(), "v1.0.0");
 }
 
 TEST_F(BatchStageTest, BeginsAgainWhenTheHeadMoved) {

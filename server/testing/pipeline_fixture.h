@@ -78,6 +78,8 @@ class Pipeline {
 
   // What the worker makes of jobs; nullopt: its usual answer.
   std::function<std::optional<v1::JobFailure>(const v1::JobSpec&)> failure;
+  // Changes what it hands in.
+  std::function<void(const v1::JobSpec&, v1::JobResult&)> tamper;
   Effect effect = [](const std::set<std::string>&, const std::string&) {
     return 0.0;
   };

@@ -1,0 +1,236 @@
+#include "server/gate/paired_difference.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+namespace cairn {
+namespace {
+
+using ::testing::HasSubstr;
+
+v1::SplitScores Scores(const std::string& metric) {
+  v1::SplitScores scores;
+  scores.set_suite("models/m/suites/s");
+  scores.set_suite_version(1);
+  scores.set_split("gate");
+  scores.set_metric(metric);
+  return scores;
+}
+
+// Items of very different difficulty; the candidate's mean loss a token is
+// higher by `delta`, with noise `sigma` an item.
+std::pair<v1::SplitScores, v1::SplitScores> Perplexities(std::mt19937& random,
+                                                         int items,
+                                                         double delta,
+                                                         double sigma) {
+  std::normal_distribution<double> noise(0, 1);
+  auto base = Scores("perplexity"), candidate = Scores("perplexity");
+  double base_sum = 0, candidate_sum = 0, tokens = 0;
+  for (int i = 0; i < items; ++i) {
+    const int count = 50 + static_cast<int>(random() % 100);
+    const double loss = 2 + 0.5 * noise(random);
+    const double change = delta + sigma * noise(random);
+    base.add_scores(-loss * count);
+    candidate.add_scores(-(loss + change) * count);
+    base.add_tokens(count);
+    candidate.add_tokens(count);
+    base_sum += loss * count;
+    candidate_sum += (loss + change) * count;
+    tokens += count;
+  }
+  base.set_value(std::exp(base_sum / tokens));
+  candidate.set_value(std::exp(candidate_sum / tokens));
+  return {base, candidate};
+}
+
+TEST(PairedDifferenceTest, GainIsTheRelativeChangeOfPerplexity) {
+  std::mt19937 random(1);
+  auto [base, candidate] = Perplexities(random, 40, -0.05, 0.02);
+  auto d = PairedDifference::Compare(base, candidate).value();
+  EXPECT_NEAR(d.gain(), 1 - candidate.value() / base.value(), 1e-12);
+  EXPECT_GT(d.gain(), 0);
+  EXPECT_LT(d.LowerBound(0.05), d.gain());
+  EXPECT_GT(d.UpperBound(0.05), d.gain());
+}
+
+// The same by hand: two items of one token each, changes +0.1 and +0.3.
+TEST(PairedDifferenceTest, MatchesAHandComputation) {
+  auto base = Scores("perplexity"), candidate = Scores("perplexity");
+  for (double s : {-1.0, -2.0}) base.add_scores(s);
+  for (double s : {-0.9, -1.7}) candidate.add_scores(s);
+  for (int i = 0; i < 2; ++i) {
+    base.add_tokens(1);
+    candidate.add_tokens(1);
+  }
+  base.set_value(std::exp(1.5));
+  candidate.set_value(std::exp(1.3));
+  auto d = PairedDifference::Compare(base, candidate).value();
+  EXPECT_NEAR(d.gain(), 1 - std::exp(-0.2), 1e-12);
+  // Residuals -0.1 and 0.1: sqrt(0.02 * 2 / 1) / 2 = 0.1 on the log scale.
+  EXPECT_NEAR(d.standard_error(), std::exp(-0.2) * 0.1, 1e-12);
+  EXPECT_EQ(d.degrees_of_freedom(), 1);
+  // t(1) at 0.95 is 6.3138.
+  EXPECT_NEAR(d.LowerBound(0.05), 1 - std::exp(-(0.2 - 0.63138)), 1e-4);
+}
+
+TEST(PairedDifferenceTest, IdenticalSidesHaveNoDifferenceAndNoError) {
+  std::mt19937 random(2);
+  auto [base, unused] = Perplexities(random, 20, 0, 0.1);
+  auto d = PairedDifference::Compare(base, base).value();
+  EXPECT_EQ(d.gain(), 0);
+  EXPECT_EQ(d.LowerBound(0.05), 0);
+  EXPECT_EQ(d.PValueAbove(0), 1);
+  EXPECT_EQ(d.PValueAbove(-0.01), 0);
+  EXPECT_EQ(d.PValueBelow(0), 1);
+}
+
+// With a true loss exactly at the threshold, "surely below it" is said in at
+// most about alpha of all cases.
+TEST(PairedDifferenceTest, ErrorRateIsAlpha) {
+  std::mt19937 random(3);
+  int below = 0, covered = 0;
+  constexpr int kRounds = 2000;
+  const double margin = 0.03;
+  for (int i = 0; i < kRounds; ++i) {
+    auto [base, candidate] = Perplexities(random, 48, std::log1p(margin), 0.05);
+    auto d = PairedDifference::Compare(base, candidate).value();
+    below += d.PValueBelow(-margin) < 0.05;
+    covered += d.LowerBound(0.05) <= -margin;
+  }
+  EXPECT_NEAR(below / double{kRounds}, 0.05, 0.02);
+  EXPECT_NEAR(covered / double{kRounds}, 0.95, 0.02);
+}
+
+TEST(PairedDifferenceTest, PowerIsAboutEightyPercentAtTheDetectableEffect) {
+  std::mt19937 random(4);
+  auto [b, c] = Perplexities(random, 60, 0, 0.05);
+  const double effect =
+      PairedDifference::Compare(b, c)->MinimumDetectableEffect(0.05);
+  int shown = 0;
+  constexpr int kRounds = 1000;
+  for (int i = 0; i < kRounds; ++i) {
+    auto [base, candidate] =
+        Perplexities(random, 60, std::log1p(-effect), 0.05);
+    shown += PairedDifference::Compare(base, candidate)->LowerBound(0.05) > 0;
+  }
+  EXPECT_NEAR(shown / double{kRounds}, 0.8, 0.08);
+}
+
+// Copies of an item in one group tell no more than the item does.
+TEST(PairedDifferenceTest, GroupsAreOneObservationEach) {
+  std::mt19937 random(5);
+  auto [base, candidate] = Perplexities(random, 12, -0.02, 0.05);
+  auto alone = PairedDifference::Compare(base, candidate).value();
+  auto base4 = Scores("perplexity"), candidate4 = Scores("perplexity");
+  for (int i = 0; i < 12; ++i) {
+    for (int copy = 0; copy < 4; ++copy) {
+      base4.add_scores(base.scores(i));
+      base4.add_tokens(base.tokens(i));
+      base4.add_groups(std::to_string(i));
+      candidate4.add_scores(candidate.scores(i));
+      candidate4.add_tokens(candidate.tokens(i));
+      candidate4.add_groups(std::to_string(i));
+    }
+  }
+  auto grouped = PairedDifference::Compare(base4, candidate4).value();
+  EXPECT_NEAR(grouped.standard_error(), alone.standard_error(), 1e-12);
+  EXPECT_EQ(grouped.degrees_of_freedom(), 11);
+}
+
+TEST(PairedDifferenceTest, AccuracyIsInPoints) {
+  auto base = Scores("acc"), candidate = Scores("acc");
+  for (int i = 0; i < 100; ++i) {
+    base.add_scores(i < 50);
+    candidate.add_scores(i < 60);
+    base.add_tokens(1);
+    candidate.add_tokens(1);
+  }
+  base.set_value(0.5);
+  candidate.set_value(0.6);
+  auto d = PairedDifference::Compare(base, candidate).value();
+  EXPECT_NEAR(d.gain(), 0.1, 1e-12);
+  EXPECT_GT(d.LowerBound(0.05), 0);
+  v1::Report report = d.MakeReport(0.05, 0.01, "cpu");
+  EXPECT_NEAR(report.difference(), 0.1, 1e-12);
+  EXPECT_NEAR(report.confidence_interval(0) + report.confidence_interval(1),
+              0.2, 1e-12);
+}
+
+TEST(PairedDifferenceTest, ReportHoldsTheMetricOfBothSides) {
+  std::mt19937 random(6);
+  auto [base, candidate] = Perplexities(random, 30, 0.04, 0.02);
+  auto d = PairedDifference::Compare(base, candidate).value();
+  v1::Report report = d.MakeReport(0.05, 0.03, "cpu");
+  EXPECT_EQ(report.base(), base.value());
+  EXPECT_EQ(report.candidate(), candidate.value());
+  EXPECT_NEAR(report.difference(), candidate.value() - base.value(), 1e-12);
+  EXPECT_LT(report.confidence_interval(0), report.difference());
+  EXPECT_GT(report.confidence_interval(1), report.difference());
+  EXPECT_GT(report.difference(), 0) << "a larger perplexity is worse";
+  EXPECT_LT(report.gain(), 0);
+  EXPECT_EQ(report.items(), 30);
+  EXPECT_EQ(report.device_class(), "cpu");
+  EXPECT_FALSE(report.id().empty());
+}
+
+TEST(PairedDifferenceTest, OneItemDecidesNothing) {
+  std::mt19937 random(7);
+  auto [base, candidate] = Perplexities(random, 1, 0.5, 0.0);
+  auto d = PairedDifference::Compare(base, candidate).value();
+  EXPECT_EQ(d.PValueBelow(0), 1);
+  EXPECT_EQ(d.PValueAbove(0), 1);
+  EXPECT_LT(d.LowerBound(0.05), -1);
+  EXPECT_GT(d.UpperBound(0.05), 0.9);
+  v1::Report report = d.MakeReport(0.05, 0.03, "cpu");
+  EXPECT_TRUE(std::isfinite(report.confidence_interval(1)));
+  EXPECT_LE(report.confidence_interval(0), report.confidence_interval(1));
+}
+
+TEST(PairedDifferenceTest, UnequalItemsAreNotPaired) {
+  std::mt19937 random(8);
+  auto [base, candidate] = Perplexities(random, 10, 0, 0.1);
+  auto refuse = [&](const v1::SplitScores& other, const char* word) {
+    auto d = PairedDifference::Compare(base, other);
+    EXPECT_EQ(d.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(d.status().message()), HasSubstr(word));
+  };
+  v1::SplitScores other = candidate;
+  other.set_suite_version(2);
+  refuse(other, "version 2");
+  other = candidate;
+  other.set_tokens(3, 7);
+  refuse(other, "cannot be paired");
+  other = candidate;
+  other.mutable_scores()->RemoveLast();
+  refuse(other, "9 scores");
+  other = candidate;
+  other.set_scores(4, NAN);
+  refuse(other, "item 4");
+  other = candidate;
+  other.set_tokens(2, 0);
+  refuse(other, "item 2");
+  refuse(Scores("perplexity"), "0 scores");
+}
+
+TEST(PairedDifferenceTest, RoundedReportTellsOnlyTheStepOfTheGain) {
+  std::mt19937 random(9);
+  auto [base, candidate] = Perplexities(random, 30, -0.04, 0.02);
+  v1::Report exact =
+      PairedDifference::Compare(base, candidate)->MakeReport(0.05, 0.03, "cpu");
+  v1::Report rounded = Rounded(exact);
+  EXPECT_TRUE(rounded.rounded());
+  EXPECT_EQ(rounded.base(), 0);
+  EXPECT_EQ(rounded.candidate(), 0);
+  EXPECT_EQ(rounded.gain_lower(), 0);
+  EXPECT_EQ(rounded.confidence_interval_size(), 0);
+  const double steps = rounded.gain() / rounded.rounding_step();
+  EXPECT_NEAR(steps, std::round(steps), 1e-9);
+  EXPECT_GE(rounded.rounding_step(), 0.25 * 0.03 - 1e-12);
+  EXPECT_NEAR(rounded.gain(), exact.gain(), rounded.rounding_step());
+}
+
+}  // namespace
+}  // namespace cairn
