@@ -11,9 +11,9 @@
 #include "server/auth/permission.h"
 #include "server/flow/blob_ownership.h"
 #include "server/flow/contribution_state.h"
+#include "server/flow/policy_rules.h"
 #include "server/flow/resource_names.h"
 #include "server/release/checkpoint_import.h"
-#include "server/flow/policy_rules.h"
 #include "server/release/release_builder.h"
 #include "server/release/tag_table.h"
 
