@@ -88,7 +88,9 @@ class KillTest : public ::testing::Test {
   static uint64_t Seed() {
     const char* given = std::getenv("CAIRN_SEED");
     uint64_t seed = 20251;
-    if (given != nullptr) EXPECT_TRUE(absl::SimpleAtoi(given, &seed));
+    if (given != nullptr) {
+      EXPECT_TRUE(absl::SimpleAtoi(given, &seed)) << "CAIRN_SEED=" << given;
+    }
     return seed;
   }
 
