@@ -26,7 +26,6 @@ using store::v1::ReleaseRecord;
 using store::v1::SuiteRecord;
 
 constexpr char kMethod[] = "CreateContribution";
-constexpr size_t kTitleBytesMax = 200;
 constexpr size_t kManifestBytesMax = 1 << 20;
 // An update beside its base: more than every tensor twice is no update. Small
 // bases leave room for adapters of high rank all the same.
@@ -261,11 +260,6 @@ absl::StatusOr<ContributionRecord> ContributionIntake::Check(
     return absl::InvalidArgumentError(absl::StrCat(
         "the manifest is made for ", manifest.model(), " of hub ",
         manifest.hub_id(), ", not for ", parent, " of hub ", hub_id_));
-  }
-  if (manifest.title().size() > kTitleBytesMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("title has ", manifest.title().size(), " bytes; at most ",
-                     kTitleBytesMax));
   }
   CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(parent));
   const v1::Policy& policy = model.model().policy();

@@ -1,0 +1,185 @@
+#include "server/vet/gate_stage.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/gate/contribution_view.h"
+#include "server/testing/pipeline_fixture.h"
+#include "server/vet/suite_check_stage.h"
+
+namespace cairn {
+namespace {
+
+using store::v1::SuiteRecord;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::Pipeline;
+using ::testing::SizeIs;
+
+class GateStageTest : public ::testing::Test {
+ protected:
+  GateStageTest() {
+    hub_.effect = [this](const std::set<std::string>& merged,
+                         const std::string& suite) {
+      return merged.empty() ? 0.0 : gain_[suite];
+    };
+  }
+  void Settle() {
+    SuiteCheckStage suites(hub_.store(), hub_.blobs());
+    GateStage gate(hub_.store(), hub_.blobs());
+    hub_.RunAll({&suites, &gate});
+  }
+  std::vector<std::string> Codes(const std::string& id) {
+    std::vector<std::string> codes;
+    const v1::Contribution contribution = hub_.Contribution(id);
+    for (const auto& verdict : contribution.verdicts()) {
+      for (const auto& reason : verdict.reasons()) {
+        codes.push_back(v1::Reason::Code_Name(reason.code()));
+      }
+    }
+    return codes;
+  }
+
+  Pipeline hub_;
+  std::map<std::string, double> gain_;
+};
+
+TEST_F(GateStageTest, ShownClaimIsQueued) {
+  hub_.AddSuite("prose", true);
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "QUEUED");
+  ASSERT_THAT(hub_.Contribution("a").reports(), SizeIs(2));
+  EXPECT_EQ(hub_.Contribution("a").reports(0).split(), "gate");
+  EXPECT_EQ(hub_.Contribution("a").reports(0).device_class(), "cpu-test");
+}
+
+TEST_F(GateStageTest, HarmIsRejectedByItsSuite) {
+  hub_.AddSuite("prose", true);
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}, {"prose", -0.09}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "REJECTED");
+  EXPECT_THAT(Codes("a"), ElementsAre("SUITE_REGRESSED"));
+}
+
+TEST_F(GateStageTest, UnshownClaimIsRejected) {
+  hub_.AddSuite("c");
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "REJECTED");
+  EXPECT_THAT(Codes("a"), ElementsAre("CLAIM_NOT_SHOWN"));
+}
+
+TEST_F(GateStageTest, WithoutAClaimPeopleDecide) {
+  hub_.AddSuite("c");
+  hub_.AddContribution("a", v1::Contribution::SCREENED);
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
+  EXPECT_THAT(Codes("a"), ElementsAre("POLICY"));
+}
+
+TEST_F(GateStageTest, RequiredApprovalsSendEverythingToPeople) {
+  hub_.SetPolicy([](v1::Policy& policy) { policy.set_approvals(2); });
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
+}
+
+TEST_F(GateStageTest, ModelWithoutSuitesSaysSo) {
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
+  EXPECT_THAT(Codes("a"), ElementsAre("NO_SUITES"));
+}
+
+TEST_F(GateStageTest, EvaluationThatNeverEndsGoesToPeople) {
+  hub_.AddSuite("c");
+  hub_.failure = [](const v1::JobSpec&) {
+    v1::JobFailure failure;
+    failure.set_cause(v1::JobFailure::CRASH);
+    failure.mutable_reason()->set_message("killed by signal 9");
+    return std::optional(failure);
+  };
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
+  EXPECT_THAT(Codes("a"), ElementsAre("EVALUATION_FAILED"));
+  EXPECT_THAT(hub_.jobs_done, SizeIs(3));
+  EXPECT_THAT(hub_.Contribution("a").verdicts(0).reasons(0).message(),
+              HasSubstr("killed by signal 9"));
+}
+
+TEST_F(GateStageTest, BaseIsScoredOnceForAllPushes) {
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  hub_.AddContribution("b", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  ASSERT_THAT(hub_.jobs_done, SizeIs(2));
+  EXPECT_TRUE(hub_.jobs_done[0].evaluate().suites(0).score_base());
+  EXPECT_FALSE(hub_.jobs_done[1].evaluate().suites(0).score_base());
+  EXPECT_EQ(hub_.State("b"), "QUEUED");
+}
+
+TEST_F(GateStageTest, NewSuiteIsCheckedBeforePushesAreJudged) {
+  hub_.AddSuite("c", false, v1::Suite::CHECKING);
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  GateStage gate(hub_.store(), hub_.blobs());
+  EXPECT_EQ(gate.RunPass().value(), 0) << "waits for the suite";
+  auto view = ViewContribution(
+      hub_.store().Read(), hub_.jobs(),
+      hub_.Get<store::v1::ContributionRecord>("models/m/contributions/a"),
+      Figures::kRounded, "users/bob", hub_.clock().Now());
+  EXPECT_THAT(view->waiting_for(), HasSubstr("suite c"));
+  Settle();
+  EXPECT_EQ(hub_.Get<SuiteRecord>("models/m/suites/c/1").suite().state(),
+            v1::Suite::ACTIVE);
+  EXPECT_EQ(hub_.State("a"), "QUEUED");
+  EXPECT_THAT(hub_.jobs_done, SizeIs(2));
+  EXPECT_EQ(hub_.jobs_done[0].evaluate().suites(0).splits_size(), 3);
+}
+
+TEST_F(GateStageTest, SuiteThatCannotBeEvaluatedIsRetiredWithItsReason) {
+  hub_.AddSuite("c", false, v1::Suite::CHECKING);
+  hub_.failure = [](const v1::JobSpec&) {
+    v1::JobFailure failure;
+    failure.set_cause(v1::JobFailure::INPUT);
+    failure.mutable_reason()->set_message("token 300 is past the vocabulary");
+    return std::optional(failure);
+  };
+  Settle();
+  const auto suite = hub_.Get<SuiteRecord>("models/m/suites/c/1").suite();
+  EXPECT_EQ(suite.state(), v1::Suite::RETIRED);
+  EXPECT_THAT(suite.reasons(0).message(), HasSubstr("token 300"));
+}
+
+TEST_F(GateStageTest, AuthorSeesRoundedGainsReviewersExactFigures) {
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  const auto record =
+      hub_.Get<store::v1::ContributionRecord>("models/m/contributions/a");
+  auto view = [&](Figures figures) {
+    return *ViewContribution(hub_.store().Read(), hub_.jobs(), record, figures,
+                             "users/alice", hub_.clock().Now());
+  };
+  const v1::Contribution exact = view(Figures::kExact);
+  const v1::Contribution rounded = view(Figures::kRounded);
+  EXPECT_GT(exact.reports(0).base(), 0);
+  EXPECT_FALSE(exact.reports(0).rounded());
+  EXPECT_EQ(rounded.reports(0).base(), 0);
+  EXPECT_TRUE(rounded.reports(0).rounded());
+  EXPECT_EQ(rounded.attempts_left(), 20);
+}
+
+}  // namespace
+}  // namespace cairn
