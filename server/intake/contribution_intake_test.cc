@@ -280,15 +280,27 @@ TEST_F(ContributionIntakeTest, BadFilesAreNamedAndLeaveNothing) {
   EXPECT_THAT(All(), IsEmpty());
 }
 
-TEST_F(ContributionIntakeTest, UpdateLargerThanTwiceItsBaseIsRefused) {
-  ASSERT_OK(hub_.store().Transact([](HubTransaction& t) -> absl::Status {
-    CAIRN_ASSIGN_OR_RETURN(
-        auto base, t.Get<store::v1::ReleaseRecord>("models/m/releases/v1.0.0"));
-    base.set_tensor_bytes(100);
-    return t.Put(base);
-  }));
-  auto status = Create(alice_, Request(Uploaded(alice_))).status();
+TEST_F(ContributionIntakeTest, UpdateLargerThanItsBaseAllowsIsRefused) {
+  auto manifest = Uploaded(alice_);
+  manifest.mutable_files(1)->set_size_bytes((64 << 20) + 1);
+  manifest.set_update_digest(UpdateDigest(
+      std::vector<v1::File>(manifest.files().begin(), manifest.files().end())));
+  auto status = Create(alice_, Request(manifest)).status();
+  ASSERT_TRUE(GetReason(status).has_value()) << status;
   EXPECT_EQ(GetReason(status)->code, "LIMIT_EXCEEDED");
+  EXPECT_THAT(All(), IsEmpty());
+}
+
+TEST_F(ContributionIntakeTest, SizeThatTheBytesDoNotHaveIsRefused) {
+  auto manifest = Uploaded(alice_);
+  manifest.mutable_files(1)->set_size_bytes(manifest.files(1).size_bytes() + 1);
+  manifest.set_update_digest(UpdateDigest(
+      std::vector<v1::File>(manifest.files().begin(), manifest.files().end())));
+  auto status = Create(alice_, Request(manifest)).status();
+  ASSERT_TRUE(GetReason(status).has_value()) << status;
+  EXPECT_EQ(GetReason(status)->code, "MALFORMED_FILE");
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("adapter_model.safetensors"));
 }
 
 TEST_F(ContributionIntakeTest, OnlyTheAuthorWithdrawsAndOnlyBeforeABatch) {
