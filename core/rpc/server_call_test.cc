@@ -258,6 +258,7 @@ TEST_F(ServerCallTest, BrokenStreamStillEndsItsSink) {
     v1::Upload upload;
     auto writer = upload_stub_->WriteUpload(&context, &upload);
     ASSERT_TRUE(writer->Write({}));
+    while (gate_.open_streams() == 0) std::this_thread::yield();
     context.TryCancel();
     EXPECT_FALSE(writer->Finish().ok());
   }

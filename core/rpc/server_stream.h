@@ -20,7 +20,7 @@
 namespace cairn {
 
 // Takes what a client streams, one message at a time, on a pool's threads.
-// Destroyed when the call is over.
+// Destroyed before the peer hears that the call is over.
 template <typename Request, typename Response>
 class StreamSink {
  public:
@@ -32,7 +32,7 @@ class StreamSink {
 };
 
 // Makes what a client is streamed, one message at a time, on a pool's
-// threads. Destroyed when the call is over.
+// threads. Destroyed before the peer hears that the call is over.
 template <typename Response>
 class StreamSource {
  public:
@@ -61,38 +61,53 @@ class ReceivingReactor : public grpc::ServerReadReactor<Request> {
         response_(response),
         pass_(std::move(pass)),
         sink_(std::move(sink)) {
+    baton_.Give();
     this->StartRead(&request_);
   }
 
   void OnReadDone(bool ok) override {
+    baton_.Take();
     RunOn(
         pool_, [this, ok] { ok ? Take() : End(); },
-        [this](absl::Status status) { this->Finish(ToGrpcStatus(status)); });
+        [this](absl::Status status) { Close(ToGrpcStatus(status)); });
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    baton_.Take();
+    delete this;
+  }
 
  private:
   void Take() {
     if (pass_ != nullptr) pass_->Moved();
     absl::Status status = sink_->Take(request_);
     if (!status.ok()) {
-      this->Finish(ToGrpcStatus(status));
+      Close(ToGrpcStatus(status));
       return;
     }
+    baton_.Give();
     this->StartRead(&request_);
   }
 
   void End() {
     absl::StatusOr<Response> result = sink_->End();
     if (result.ok()) *response_ = *std::move(result);
-    this->Finish(ToGrpcStatus(result.status()));
+    Close(ToGrpcStatus(result.status()));
+  }
+
+  // What the stream held is free before the peer hears of the end.
+  void Close(const grpc::Status& status) {
+    sink_.reset();
+    pass_.reset();
+    baton_.Give();
+    this->Finish(status);
   }
 
   ThreadPool& pool_;
   Response* const response_;
-  const std::unique_ptr<StreamGate::Pass> pass_;
-  const std::unique_ptr<StreamSink<Request, Response>> sink_;
+  std::unique_ptr<StreamGate::Pass> pass_;
+  std::unique_ptr<StreamSink<Request, Response>> sink_;
   Request request_;
+  Baton baton_;
 };
 
 // One message is in flight at a time: made, written, then the next is made.
@@ -112,11 +127,15 @@ class SendingReactor : public grpc::ServerWriteReactor<Response> {
   }
 
   void OnWriteDone(bool ok) override {
-    if (!ok) return this->Finish(grpc::Status::CANCELLED);
+    baton_.Take();
+    if (!ok) return Close(grpc::Status::CANCELLED);
     if (pass_ != nullptr) pass_->Moved();
     Hop();
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    baton_.Take();
+    delete this;
+  }
 
  private:
   using Step = typename StreamSource<Response>::Step;
@@ -124,30 +143,44 @@ class SendingReactor : public grpc::ServerWriteReactor<Response> {
   void Hop() {
     RunOn(
         pool_, [this] { Advance(); },
-        [this](absl::Status status) { this->Finish(ToGrpcStatus(status)); });
+        [this](absl::Status status) { Close(ToGrpcStatus(status)); });
   }
 
   void Advance() {
-    if (context_->IsCancelled()) return this->Finish(grpc::Status::CANCELLED);
+    if (context_->IsCancelled()) return Close(grpc::Status::CANCELLED);
     absl::StatusOr<Step> step = source_->Next(response_);
-    if (!step.ok()) return this->Finish(ToGrpcStatus(step.status()));
+    if (!step.ok()) return Close(ToGrpcStatus(step.status()));
     switch (*step) {
       case Step::kMessage:
+        baton_.Give();
         return this->StartWrite(&response_);
       case Step::kWait:
+        baton_.Give();
         return alarm_.Set(absl::ToChronoTime(absl::Now() + interval_),
-                          [this](bool) { Hop(); });
+                          [this](bool) {
+                            baton_.Take();
+                            Hop();
+                          });
       case Step::kEnd:
-        return this->Finish(grpc::Status::OK);
+        return Close(grpc::Status::OK);
     }
+  }
+
+  // What the stream held is free before the peer hears of the end.
+  void Close(const grpc::Status& status) {
+    source_.reset();
+    pass_.reset();
+    baton_.Give();
+    this->Finish(status);
   }
 
   grpc::CallbackServerContext* const context_;
   ThreadPool& pool_;
   const absl::Duration interval_;
-  const std::unique_ptr<StreamGate::Pass> pass_;
-  const std::unique_ptr<StreamSource<Response>> source_;
+  std::unique_ptr<StreamGate::Pass> pass_;
+  std::unique_ptr<StreamSource<Response>> source_;
   Response response_;
+  Baton baton_;
   grpc::Alarm alarm_;
 };
 

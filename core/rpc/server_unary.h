@@ -71,26 +71,37 @@ class LongPollReactor : public grpc::ServerUnaryReactor {
     Hop();
   }
 
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    baton_.Take();
+    delete this;
+  }
 
  private:
   void Hop() {
     RunOn(
         pool_, [this] { Look(); },
-        [this](absl::Status status) { Finish(ToGrpcStatus(status)); });
+        [this](absl::Status status) { Close(ToGrpcStatus(status)); });
+  }
+
+  void Close(const grpc::Status& status) {
+    baton_.Give();
+    Finish(status);
   }
 
   void Look() {
-    if (context_->IsCancelled()) return Finish(grpc::Status::CANCELLED);
+    if (context_->IsCancelled()) return Close(grpc::Status::CANCELLED);
     const bool is_last = absl::Now() + interval_ > until_;
     absl::StatusOr<std::optional<Response>> found = fn_(*request_);
     if (found.ok() && !found->has_value() && !is_last) {
-      alarm_.Set(absl::ToChronoTime(absl::Now() + interval_),
-                 [this](bool) { Hop(); });
+      baton_.Give();
+      alarm_.Set(absl::ToChronoTime(absl::Now() + interval_), [this](bool) {
+        baton_.Take();
+        Hop();
+      });
       return;
     }
     if (found.ok() && found->has_value()) *response_ = *std::move(*found);
-    Finish(ToGrpcStatus(found.status()));
+    Close(ToGrpcStatus(found.status()));
   }
 
   grpc::CallbackServerContext* const context_;
@@ -101,6 +112,7 @@ class LongPollReactor : public grpc::ServerUnaryReactor {
   const absl::Time until_;
   Fn fn_;
   grpc::Alarm alarm_;
+  Baton baton_;
 };
 
 }  // namespace internal

@@ -42,10 +42,7 @@ class UploadHandler::ChunkSink
       return absl::InvalidArgumentError(
           "an upload's stream needs at least one message, which names it");
     }
-    auto upload = stream_->End();
-    // Free for the next stream before this one's answer is on its way.
-    stream_.reset();
-    return upload;
+    return stream_->End();
   }
 
  private:
