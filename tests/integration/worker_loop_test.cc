@@ -195,14 +195,18 @@ class WorkerLoopTest : public ::testing::Test {
     return (*loop)->Run();
   }
 
+  std::vector<grpc::Service*> Services() {
+    v1::DownloadService::Service& downloads = transfers_;
+    v1::UploadService::Service& uploads = transfers_;
+    return {&jobs_, &downloads, &uploads};
+  }
+
   bool IsCompleted(size_t jobs) { return jobs_.completed().size() >= jobs; }
 
   std::string root_;
   PlannedJobs jobs_;
   MemoryTransfers transfers_;
-  testing::LocalServer server_{
-      {&jobs_, static_cast<v1::DownloadService::Service*>(&transfers_),
-       static_cast<v1::UploadService::Service*>(&transfers_)}};
+  testing::LocalServer server_{Services()};
 };
 
 // $2 is the job's directory, $4 that of the releases.
