@@ -173,6 +173,8 @@ class HubServer::Parts {
   const std::unique_ptr<FsBlobStore> blobs_;
   HubStore store_;
   ThreadPool pool_;
+  // Apart from the rest, so that heartbeats do not wait for busy disks.
+  ThreadPool transfer_pool_;
   StreamGate transfers_;
   StreamGate watchers_;
 
@@ -241,6 +243,9 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       store_(*metadata_, *options_.clock),
       pool_({.threads = config_.threads,
              .queue_max = static_cast<size_t>(config_.requests_queued)}),
+      transfer_pool_(
+          {.threads = config_.threads,
+           .queue_max = static_cast<size_t>(config_.requests_queued)}),
       transfers_({.streams_max = config_.uploads.streams_max}),
       watchers_({.streams_max = kWatchersMax}),
       tokens_(store_),
@@ -287,8 +292,8 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       release_handler_(releases_, {tokens_, pool_}),
       tag_handler_(tags_, {tokens_, pool_}),
       event_handler_(events_, {tokens_, pool_}, watchers_),
-      upload_handler_(uploads_, {tokens_, pool_}, transfers_),
-      download_handler_(downloads_, {tokens_, pool_}, transfers_),
+      upload_handler_(uploads_, {tokens_, transfer_pool_}, transfers_),
+      download_handler_(downloads_, {tokens_, transfer_pool_}, transfers_),
       contribution_handler_(store_, intake_, {tokens_, pool_}),
       review_handler_(reviews_, {tokens_, pool_}),
       queue_handler_(store_, batches_, {tokens_, pool_}),
@@ -398,6 +403,7 @@ void HubServer::Parts::Stop() {
     grpc_->Shutdown(absl::ToChronoTime(absl::Now() + config_.drain_timeout));
     grpc_->Wait();
   }
+  transfer_pool_.Stop();
   pool_.Stop();
   grpc_.reset();
   if (http_ != nullptr) http_->Stop();
