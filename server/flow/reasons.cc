@@ -13,8 +13,10 @@ v1::Reason MakeReason(v1::Reason::Code code, absl::string_view message) {
 }
 
 v1::Reason ReasonOf(const absl::Status& status) {
-  v1::Reason reason =
-      MakeReason(v1::Reason::MALFORMED_FILE, std::string(status.message()));
+  v1::Reason reason = MakeReason(absl::IsInvalidArgument(status)
+                                     ? v1::Reason::MALFORMED_FILE
+                                     : v1::Reason::EVALUATION_FAILED,
+                                 std::string(status.message()));
   auto given = GetReason(status);
   if (!given.has_value()) return reason;
   v1::Reason::Code code = v1::Reason::CODE_UNSPECIFIED;

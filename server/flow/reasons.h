@@ -11,8 +11,9 @@
 
 namespace cairn {
 
-// A reason in the words of an error: its code (MALFORMED_FILE when the error
-// carries none), message, and the tensor and suite its details name.
+// A reason in the words of an error: its message, the tensor and suite that its
+// details name, and its code; an error without one is MALFORMED_FILE when
+// something given was wrong, else EVALUATION_FAILED.
 v1::Reason ReasonOf(const absl::Status& status);
 
 v1::Reason MakeReason(v1::Reason::Code code, absl::string_view message);

@@ -177,12 +177,13 @@ struct BadRequest {
   const char* word;
 };
 
-TEST_F(ContributionIntakeTest, BadRequestsAreNamedAndLeaveNothing) {
-  using Manifest = v1::ContributionManifest;
-  using Create = v1::CreateContributionRequest;
-  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  constexpr auto kPrecondition = absl::StatusCode::kFailedPrecondition;
-  const std::vector<BadRequest> table = {
+using Manifest = v1::ContributionManifest;
+using Create = v1::CreateContributionRequest;
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr auto kPrecondition = absl::StatusCode::kFailedPrecondition;
+
+std::vector<BadRequest> BadTexts() {
+  return {
       {"parent", [](Manifest&, Create& r, Caller&) { r.set_parent("m"); },
        kInvalid, "", "models/ID"},
       {"unknown model",
@@ -209,6 +210,11 @@ TEST_F(ContributionIntakeTest, BadRequestsAreNamedAndLeaveNothing) {
       {"unknown claim",
        [](Manifest& m, Create&, Caller&) { m.add_claims("fortran"); }, kInvalid,
        "", "'fortran'"},
+  };
+}
+
+std::vector<BadRequest> BadBasesAndKeys() {
+  return {
       {"base digest",
        [](Manifest& m, Create&, Caller&) {
          m.set_base_digest("sha256:" + std::string(64, '1'));
@@ -247,6 +253,11 @@ TEST_F(ContributionIntakeTest, BadRequestsAreNamedAndLeaveNothing) {
        [](Manifest&, Create&, Caller& c) { c.user = "users/eve"; },
        kPrecondition, "", "upload it first"},
   };
+}
+
+TEST_F(ContributionIntakeTest, BadRequestsAreNamedAndLeaveNothing) {
+  std::vector<BadRequest> table = BadTexts();
+  for (BadRequest& bad : BadBasesAndKeys()) table.push_back(std::move(bad));
   for (const BadRequest& bad : table) {
     auto manifest = Uploaded(alice_);
     v1::CreateContributionRequest request = Request(manifest);

@@ -22,6 +22,7 @@ using store::v1::SessionRecord;
 using store::v1::UserRecord;
 
 constexpr size_t kJobsScanned = 256;
+constexpr size_t kJobsForgotten = 32;
 constexpr int kAttemptsKept = 20;
 constexpr size_t kInstanceIdBytesMax = 128;
 
@@ -486,8 +487,14 @@ bool JobQueue::HasOtherWorker(absl::string_view kind,
 }
 
 absl::StatusOr<int> JobQueue::RunPass() {
-  HubSnapshot snapshot = store_.Read();
-  CAIRN_ASSIGN_OR_RETURN(auto leased, snapshot.FindBy<JobRecord>(
+  CAIRN_ASSIGN_OR_RETURN(int leases, ReapLeases());
+  CAIRN_ASSIGN_OR_RETURN(int sessions, ForgetSessions());
+  CAIRN_ASSIGN_OR_RETURN(int jobs, ForgetJobs());
+  return leases + sessions + jobs;
+}
+
+absl::StatusOr<int> JobQueue::ReapLeases() {
+  CAIRN_ASSIGN_OR_RETURN(auto leased, store_.Read().FindBy<JobRecord>(
                                           kJobByState, "LEASED", kJobsScanned));
   int moved = 0;
   for (const JobRecord& job : leased) {
@@ -496,7 +503,13 @@ absl::StatusOr<int> JobQueue::RunPass() {
     Forget(job.name());
     ++moved;
   }
-  CAIRN_ASSIGN_OR_RETURN(auto sessions, snapshot.ListAll<SessionRecord>(""));
+  return moved;
+}
+
+absl::StatusOr<int> JobQueue::ForgetSessions() {
+  CAIRN_ASSIGN_OR_RETURN(auto sessions,
+                         store_.Read().ListAll<SessionRecord>(""));
+  int moved = 0;
   for (const SessionRecord& session : sessions) {
     absl::Duration silent;
     {
@@ -508,11 +521,29 @@ absl::StatusOr<int> JobQueue::RunPass() {
       if (silent > options_.session_ttl) present_.erase(found);
     }
     if (silent <= options_.session_ttl) continue;
-    absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
+    CAIRN_RETURN_IF_ERROR(store_.Transact([&](HubTransaction& transaction) {
       return transaction.Delete<SessionRecord>(session.name());
-    });
-    if (!committed.ok()) return committed;
+    }));
     ++moved;
+  }
+  return moved;
+}
+
+absl::StatusOr<int> JobQueue::ForgetJobs() {
+  const absl::Time before = clock_.Now() - options_.keep_over;
+  HubSnapshot snapshot = store_.Read();
+  int moved = 0;
+  for (const char* state : {"DONE", "FAILED"}) {
+    // Oldest first: what comes after a young one is younger still.
+    CAIRN_ASSIGN_OR_RETURN(auto over, snapshot.FindBy<JobRecord>(
+                                          kJobByState, state, kJobsForgotten));
+    for (const JobRecord& job : over) {
+      if (FromTimestamp(job.update_time()) > before) break;
+      CAIRN_RETURN_IF_ERROR(store_.Transact([&](HubTransaction& transaction) {
+        return transaction.Delete<JobRecord>(job.name());
+      }));
+      ++moved;
+    }
   }
   return moved;
 }

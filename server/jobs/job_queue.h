@@ -32,12 +32,15 @@ struct JobQueueOptions {
   int attempts_max = 3;
   // Sessions not heard of for so long are forgotten.
   absl::Duration session_ttl = absl::Hours(24);
+  // Jobs that have been over for so long are forgotten.
+  absl::Duration keep_over = absl::Hours(24 * 30);
 };
 
 // Hands jobs to workers as leases with fencing tokens, and takes results back.
 // A result counts only under the token of the job's last lease. Deadlines are
 // monotonic and kept in memory: after a restart every lease gets one TTL more.
-// RunPass() takes expired leases back. Thread-safe.
+// RunPass() takes expired leases back and forgets what is long over.
+// Thread-safe.
 class JobQueue : public WorkerPresence, public Stage {
  public:
   // `store`, `blobs` and `clock` must outlive the queue.
@@ -103,6 +106,10 @@ class JobQueue : public WorkerPresence, public Stage {
   absl::Status EndAttempt(HubTransaction& transaction,
                           store::v1::JobRecord& job,
                           const v1::JobFailure& failure, bool counts) const;
+  // Each returns how many records it changed.
+  absl::StatusOr<int> ReapLeases();
+  absl::StatusOr<int> ForgetSessions();
+  absl::StatusOr<int> ForgetJobs();
   absl::Status ReapOne(const std::string& name, int64_t token);
 
   void Heard(const store::v1::SessionRecord& session);

@@ -363,5 +363,16 @@ TEST_F(JobQueueTest, OldSessionsAreForgotten) {
               SizeIs(0));
 }
 
+TEST_F(JobQueueTest, JobsLongOverAreForgotten) {
+  const std::string done = AddJob();
+  ASSERT_OK(Complete(Done(Lease(), hub_.session())));
+  const std::string open = AddJob();
+  hub_.clock().Advance(absl::Hours(24 * 31));
+  OpenSession("instance");
+  EXPECT_EQ(hub_.jobs().RunPass().value(), 1);
+  EXPECT_FALSE(hub_.store().Read().Find<JobRecord>(done)->has_value());
+  EXPECT_EQ(Job(open).state(), JobRecord::PENDING);
+}
+
 }  // namespace
 }  // namespace cairn

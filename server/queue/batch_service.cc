@@ -64,6 +64,44 @@ absl::StatusOr<std::vector<ContributionRecord>> TakeQueued(
   return queued;
 }
 
+// Stores a FORMING batch that has taken its members out of the queue.
+absl::StatusOr<BatchRecord> FormBatch(HubTransaction& transaction,
+                                      const Caller& caller,
+                                      const std::string& model,
+                                      const std::string& strategy,
+                                      const v1::StartBatchRequest& request,
+                                      std::vector<ContributionRecord> members) {
+  CAIRN_ASSIGN_OR_RETURN(
+      int64_t number, transaction.NextNumber(absl::StrCat(model, "/batches")));
+  BatchRecord record;
+  v1::Batch& batch = *record.mutable_batch();
+  batch.set_name(absl::StrCat(model, "/batches/b", number));
+  batch.set_purpose(v1::Batch::MERGE);
+  batch.set_strategy(strategy);
+  *batch.mutable_parameters() = request.parameters();
+  *batch.mutable_create_time() = ToTimestamp(transaction.now());
+  record.set_model(model);
+  record.set_actor(caller.user.empty() ? "hub" : caller.user);
+  for (ContributionRecord& member : members) {
+    batch.add_contributions(member.contribution().name());
+    member.mutable_contribution()->set_batch(batch.name());
+    CAIRN_RETURN_IF_ERROR(
+        Move(member, v1::Contribution::BATCHED, transaction.now()));
+    CAIRN_RETURN_IF_ERROR(transaction.Put(member));
+  }
+  CAIRN_RETURN_IF_ERROR(Move(record, v1::Batch::FORMING, transaction.now()));
+  CAIRN_RETURN_IF_ERROR(transaction.Put(record));
+  v1::Event event;
+  event.set_kind("batch.started");
+  event.set_subject(batch.name());
+  event.set_actor(record.actor());
+  event.set_message(
+      absl::StrCat("merges ", members.size(), " contributions by ", strategy));
+  *event.mutable_related() = batch.contributions();
+  CAIRN_RETURN_IF_ERROR(transaction.AppendEvent(model, std::move(event)));
+  return record;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Batch> BatchService::Start(
@@ -98,36 +136,10 @@ absl::StatusOr<v1::Batch> BatchService::Start(
       return absl::FailedPreconditionError(absl::StrCat(
           "nothing is queued for ", parent.full(), " that is not on hold"));
     }
-    CAIRN_ASSIGN_OR_RETURN(int64_t number, transaction.NextNumber(absl::StrCat(
-                                               parent.full(), "/batches")));
-    BatchRecord record;
-    v1::Batch& batch = *record.mutable_batch();
-    batch.set_name(absl::StrCat(parent.full(), "/batches/b", number));
-    batch.set_purpose(v1::Batch::MERGE);
-    batch.set_strategy(strategy);
-    *batch.mutable_parameters() = request.parameters();
-    *batch.mutable_create_time() = ToTimestamp(transaction.now());
-    record.set_model(parent.full());
-    record.set_actor(caller.user.empty() ? "hub" : caller.user);
-    for (ContributionRecord& member : members) {
-      batch.add_contributions(member.contribution().name());
-      member.mutable_contribution()->set_batch(batch.name());
-      CAIRN_RETURN_IF_ERROR(
-          Move(member, v1::Contribution::BATCHED, transaction.now()));
-      CAIRN_RETURN_IF_ERROR(transaction.Put(member));
-    }
-    CAIRN_RETURN_IF_ERROR(Move(record, v1::Batch::FORMING, transaction.now()));
-    CAIRN_RETURN_IF_ERROR(transaction.Put(record));
+    CAIRN_ASSIGN_OR_RETURN(
+        auto record, FormBatch(transaction, caller, parent.full(), strategy,
+                               request, std::move(members)));
     started = record.batch();
-    v1::Event event;
-    event.set_kind("batch.started");
-    event.set_subject(batch.name());
-    event.set_actor(record.actor());
-    event.set_message(absl::StrCat("merges ", members.size(),
-                                   " contributions by ", strategy));
-    *event.mutable_related() = batch.contributions();
-    CAIRN_RETURN_IF_ERROR(
-        transaction.AppendEvent(parent.full(), std::move(event)));
     return transaction.Remember(caller.user, "StartBatch", request.request_id(),
                                 request, started);
   });

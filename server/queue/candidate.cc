@@ -68,7 +68,15 @@ absl::StatusOr<JobOutcome> LookAtJob(const HubReader& reader,
                                      const BlobStore& blobs,
                                      absl::string_view name) {
   JobOutcome outcome;
-  CAIRN_ASSIGN_OR_RETURN(outcome.job, reader.Get<JobRecord>(name));
+  CAIRN_ASSIGN_OR_RETURN(auto job, reader.Find<JobRecord>(name));
+  if (!job.has_value()) {
+    outcome.kind = JobOutcome::Kind::kFailed;
+    outcome.failure =
+        MakeReason(v1::Reason::EVALUATION_FAILED,
+                   absl::StrCat(name, " is so long over that it is forgotten"));
+    return outcome;
+  }
+  outcome.job = *std::move(job);
   if (outcome.job.state() == JobRecord::FAILED) {
     outcome.kind = JobOutcome::Kind::kFailed;
     outcome.failure = outcome.job.failure();

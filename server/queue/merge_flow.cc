@@ -491,7 +491,14 @@ absl::StatusOr<bool> MergeFlow::Publish(BatchRecord batch) {
   LineStep step = StepOf(batch, publication.added);
   step.set_digest(batch.chosen().digest());
   publication.line.push_back(std::move(step));
-  CAIRN_ASSIGN_OR_RETURN(auto release, publisher_.Build(publication));
+  auto built = publisher_.Build(publication);
+  // What cannot be put together today cannot be tomorrow either; anything
+  // else (a full disk) is tried again.
+  if (absl::IsDataLoss(built.status())) {
+    return GiveUp(std::move(batch), ReasonOf(built.status()));
+  }
+  if (!built.ok()) return built.status();
+  const ReleaseRecord& release = *built;
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     BatchRecord next = batch;
     CAIRN_RETURN_IF_ERROR(publisher_.Commit(transaction, publication, release));

@@ -218,7 +218,12 @@ absl::StatusOr<bool> RevertFlow::Publish(BatchRecord batch) {
   for (const std::string& name : head.release().contributions()) {
     if (name != Target(batch)) publication.contributions.push_back(name);
   }
-  CAIRN_ASSIGN_OR_RETURN(auto release, publisher_.Build(publication));
+  auto built = publisher_.Build(publication);
+  if (absl::IsDataLoss(built.status())) {
+    return Fail(std::move(batch), {ReasonOf(built.status())});
+  }
+  if (!built.ok()) return built.status();
+  const ReleaseRecord& release = *built;
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     BatchRecord next = batch;
     CAIRN_RETURN_IF_ERROR(publisher_.Commit(transaction, publication, release));

@@ -24,7 +24,6 @@ using store::v1::SuiteRecord;
 
 constexpr size_t kContributionsAPass = 1000;
 constexpr char kGateSplit[] = "gate";
-// Enough results of 3 lost leases in a row to say that the job is at fault.
 constexpr char kGivenUp[] =
     "the evaluation could not be completed; a reviewer decides whether to "
     "try again with a new push: ";
@@ -211,14 +210,15 @@ absl::StatusOr<bool> GateStage::FinishEvaluation(
     const ContributionRecord& record) {
   const std::string& name = record.contribution().name();
   HubSnapshot snapshot = store_.Read();
-  CAIRN_ASSIGN_OR_RETURN(auto job, snapshot.Get<JobRecord>(record.job()));
-  if (!IsOver(job.state())) return false;
+  CAIRN_ASSIGN_OR_RETURN(auto job, snapshot.Find<JobRecord>(record.job()));
+  if (job.has_value() && !IsOver(job->state())) return false;
   Evaluated evaluated;
-  if (job.state() == JobRecord::FAILED) {
-    evaluated.decision =
-        Undecided(v1::Reason::EVALUATION_FAILED,
-                  absl::StrCat(kGivenUp, job.failure().message()));
-  } else if (auto judged = Judge(snapshot, blobs_, record, job); judged.ok()) {
+  if (!job.has_value() || job->state() == JobRecord::FAILED) {
+    evaluated.decision = Undecided(
+        v1::Reason::EVALUATION_FAILED,
+        absl::StrCat(kGivenUp, job.has_value() ? job->failure().message()
+                                               : "its job is forgotten"));
+  } else if (auto judged = Judge(snapshot, blobs_, record, *job); judged.ok()) {
     evaluated = *std::move(judged);
   } else {
     evaluated.decision =
