@@ -15,8 +15,35 @@ namespace {
 
 using ::testing::HasSubstr;
 
+struct BadModel {
+  std::string what;
+  std::function<void(v1::CreateModelRequest&)> spoil;
+  absl::StatusCode code;
+  std::string reason;
+  std::string message;
+};
+
 class ModelCatalogTest : public testing::ReleaseFixture {
  protected:
+  // Each spoilt request is refused as it says and leaves nothing.
+  void ExpectRefused(const std::vector<BadModel>& cases) {
+    for (const BadModel& bad : cases) {
+      auto request = SmallModel("tiny");
+      bad.spoil(request);
+      absl::Status status = models_.Create(chief_, request).status();
+      EXPECT_EQ(status.code(), bad.code) << bad.what << ": " << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr(bad.message))
+          << bad.what;
+      if (!bad.reason.empty()) {
+        ASSERT_TRUE(GetReason(status).has_value())
+            << bad.what << ": " << status;
+        EXPECT_EQ(GetReason(status)->code, bad.reason) << bad.what;
+      }
+    }
+    EXPECT_EQ(models_.List(chief_, {})->items_size(), 0)
+        << "a refused checkpoint leaves nothing";
+  }
+
   ModelCatalog models_{store_, blobs_, signer_};
 };
 
@@ -86,26 +113,14 @@ TEST_F(ModelCatalogTest, OnlyMaintainersCreateAndOnlyFromTheirOwnBytes) {
             absl::StatusCode::kInvalidArgument);
 }
 
-struct BadModel {
-  std::string what;
-  std::function<void(v1::CreateModelRequest&)> spoil;
-  absl::StatusCode code;
-  std::string reason;
-  std::string message;
-};
-
-TEST_F(ModelCatalogTest, RefusesWhatIsWrongWithACheckpointByName) {
+TEST_F(ModelCatalogTest, RefusesFilesThatDoNotBelongInARelease) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
   auto add = [this](const std::string& path, const std::string& bytes) {
     return [this, path, bytes](v1::CreateModelRequest& r) {
       *r.add_files() = AddFile(path, {bytes});
     };
   };
-  const BadModel cases[] = {
-      {"name", [](auto& r) { r.set_model_id("Tiny"); }, kInvalid, "",
-       "model_id 'Tiny'"},
-      {"name escapes", [](auto& r) { r.set_model_id("../x"); }, kInvalid, "",
-       "model_id '../x'"},
+  ExpectRefused({
       {"code", add("modeling.py", "import os"), kInvalid, "FORBIDDEN_FILE",
        "modeling.py"},
       {"pickle", add("pytorch_model.bin", "x"), kInvalid, "FORBIDDEN_FILE",
@@ -132,6 +147,12 @@ TEST_F(ModelCatalogTest, RefusesWhatIsWrongWithACheckpointByName) {
       {"config is no JSON",
        [this](auto& r) { *r.mutable_files(1) = AddFile("config.json", {"{"}); },
        kInvalid, "MALFORMED_FILE", "config.json"},
+  });
+}
+
+TEST_F(ModelCatalogTest, RefusesSegmentsThatAreNotTheFile) {
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  ExpectRefused({
       {"size",
        [](auto& r) { r.mutable_files(0)->mutable_file()->set_size_bytes(3); },
        kInvalid, "MALFORMED_FILE", "size_bytes is 3"},
@@ -172,25 +193,21 @@ TEST_F(ModelCatalogTest, RefusesWhatIsWrongWithACheckpointByName) {
              AddFile("model.safetensors", {parts[0], parts[1]});
        },
        kInvalid, "MALFORMED_FILE", "model.safetensors"},
+  });
+}
+
+TEST_F(ModelCatalogTest, RefusesBadNamesLicencesAndPolicies) {
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  ExpectRefused({
+      {"name", [](auto& r) { r.set_model_id("Tiny"); }, kInvalid, "",
+       "model_id 'Tiny'"},
+      {"name escapes", [](auto& r) { r.set_model_id("../x"); }, kInvalid, "",
+       "model_id '../x'"},
       {"licence", [](auto& r) { r.set_license("free for all!"); }, kInvalid, "",
        "'free for all!' is not an SPDX identifier"},
       {"policy", [](auto& r) { r.mutable_policy()->set_alpha(2); }, kInvalid,
        "", "policy: alpha is 2"},
-  };
-  for (const BadModel& bad : cases) {
-    auto request = SmallModel("tiny");
-    bad.spoil(request);
-    absl::Status status = models_.Create(chief_, request).status();
-    EXPECT_EQ(status.code(), bad.code) << bad.what << ": " << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.message))
-        << bad.what;
-    if (!bad.reason.empty()) {
-      ASSERT_TRUE(GetReason(status).has_value()) << bad.what << ": " << status;
-      EXPECT_EQ(GetReason(status)->code, bad.reason) << bad.what;
-    }
-  }
-  EXPECT_EQ(models_.List(chief_, {})->items_size(), 0)
-      << "a refused checkpoint leaves nothing";
+  });
 }
 
 TEST_F(ModelCatalogTest, ShardedCheckpointKeepsItsFiles) {

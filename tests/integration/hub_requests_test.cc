@@ -211,7 +211,7 @@ TEST_F(HubRequestsTest, WhatIsAbsentIsNamed) {
   });
 }
 
-TEST_F(HubRequestsTest, MalformedRequestsAreNamed) {
+TEST_F(HubRequestsTest, MalformedModelsAndSuitesAreNamed) {
   const std::string long_id(200, 'x');
   ExpectAll({
       {"eve", Call(&Models::GetModel, ""), Code::kInvalidArgument, "models/"},
@@ -225,6 +225,24 @@ TEST_F(HubRequestsTest, MalformedRequestsAreNamed) {
        Code::kInvalidArgument, "model_id 'A B'"},
       {"chief", Call(&Models::CreateModel, R"(model_id: "m" license: "a b")"),
        Code::kInvalidArgument, "license 'a b'"},
+      {"chief", Call(&Models::CreateModel, R"(model_id: "m")"),
+       Code::kInvalidArgument, "model.safetensors: is missing"},
+      {"chief",
+       Call(&Models::CreateModel,
+            R"(model_id: "m" files { file { path: "x.py" } segments: "zz" })"),
+       Code::kInvalidArgument, "x.py"},
+      {"chief",
+       Call(&Suites::AddSuite, R"(parent: "models/m" suite_id: "../s")"),
+       Code::kInvalidArgument, "suite_id '../s'"},
+      {"chief",
+       Call(&Suites::AddSuite,
+            R"(parent: "models/m" suite_id: "s" margin: -0.1)"),
+       Code::kInvalidArgument, "margin -0.1"},
+  });
+}
+
+TEST_F(HubRequestsTest, PolicyKeysThatMakeNoSenseAreNamed) {
+  ExpectAll({
       {"chief",
        Call(&Models::CreateModel, R"(model_id: "m" policy { alpha: 0.9 })"),
        Code::kInvalidArgument, "alpha is 0.9"},
@@ -259,19 +277,11 @@ TEST_F(HubRequestsTest, MalformedRequestsAreNamed) {
        Call(&Models::CreateModel,
             R"(model_id: "m" policy { batch { count: -1 } })"),
        Code::kInvalidArgument, "batch.count is -1"},
-      {"chief", Call(&Models::CreateModel, R"(model_id: "m")"),
-       Code::kInvalidArgument, "model.safetensors: is missing"},
-      {"chief",
-       Call(&Models::CreateModel,
-            R"(model_id: "m" files { file { path: "x.py" } segments: "zz" })"),
-       Code::kInvalidArgument, "x.py"},
-      {"chief",
-       Call(&Suites::AddSuite, R"(parent: "models/m" suite_id: "../s")"),
-       Code::kInvalidArgument, "suite_id '../s'"},
-      {"chief",
-       Call(&Suites::AddSuite,
-            R"(parent: "models/m" suite_id: "s" margin: -0.1)"),
-       Code::kInvalidArgument, "margin -0.1"},
+  });
+}
+
+TEST_F(HubRequestsTest, MalformedTagsReleasesAndEventsAreNamed) {
+  ExpectAll({
       {"chief", Call(&Tags::SetTag, R"(name: "models/m/tags/v1.0.0")"),
        Code::kInvalidArgument, "looks like a version"},
       {"chief", Call(&Tags::SetTag, R"(name: "models/m/tags/a b")"),
@@ -294,6 +304,11 @@ TEST_F(HubRequestsTest, MalformedRequestsAreNamed) {
        Code::kInvalidArgument, "12"},
       {"eve", Call(&Events::ListEvents, R"(parent: "m")"),
        Code::kInvalidArgument, "m"},
+  });
+}
+
+TEST_F(HubRequestsTest, MalformedUploadsAndPeopleAreNamed) {
+  ExpectAll({
       {"alice", Call(&Contributions::GetContribution, R"(name: "c1")"),
        Code::kInvalidArgument, "c1"},
       {"alice", Call(&Uploads::BeginUpload, "size_bytes: -1"),
