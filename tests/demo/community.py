@@ -63,7 +63,8 @@ class Community:
 
     def __enter__(self):
         try:
-            subprocess.run([BIN / "cairnd", "init", "--data-dir", self.data, "--name", "localhost"], check=True,
+            subprocess.run([BIN / "cairnd", "init", "--data-dir", self.data, "--name", "127.0.0.1",
+                            "--name", "localhost"], check=True,
                            stdout=open(self.root / "init.log", "w"))
             ready = self.root / "ready.json"
             hub = self.spawn("cairnd", "--data-dir", self.data, "--listen", "127.0.0.1:0",

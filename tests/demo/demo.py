@@ -15,7 +15,7 @@ PROTECTED, MARGIN = "licenses", 0.03
 DOMAINS = list(make_workload.SOURCES)
 # Contributor: domain, method. Each also rehearses what the model knows already.
 SPECIALISTS = {"ada": ("c", "lora"), "bela": ("perl", "lora"), "chen": ("python", "sparse"), "dara": ("cmake", "sparse")}
-METHODS = {"lora": ["--rank", "8", "--lr", "3e-3"], "sparse": ["--density", "0.005", "--lr", "8e-3"]}
+METHODS = {"lora": ["--rank", "8", "--lr", "2.5e-3"], "sparse": ["--density", "0.005", "--lr", "8e-3"]}
 PRETRAIN_STEPS, SPECIALIST_STEPS = 480, 120
 KEPT_MIN = 0.5                    # share of a specialist's own gain that the release must keep
 STARTED = time.monotonic()
@@ -45,7 +45,7 @@ def pretrain(root):
 
 def specialise(root, name):
     domain, method = SPECIALISTS[name]
-    weights = {d: {domain: 0.5, PROTECTED: 0.38}.get(d, 0.04) for d in DOMAINS}
+    weights = {d: {domain: 0.4, PROTECTED: 0.48}.get(d, 0.04) for d in DOMAINS}
     train(root / "updates" / name, "--model", root / "base", *mixture(root, weights), "--method", method,
           *METHODS[method], "--steps", SPECIALIST_STEPS, "--seed", 1 + list(SPECIALISTS).index(name), "--threads", 1)
 
@@ -64,7 +64,7 @@ def push(community, root, name):
     domain = SPECIALISTS.get(name, ("c",))[0]
     folder = root / "updates" / name
     recipe = ["--recipe", folder / "recipe.json"] if name in SPECIALISTS else []
-    answer = community.people[name]("push", MODEL, folder, "--base", f"{MODEL}@v1.0.0", "--claim", domain,
+    answer = community.people[name]("push", MODEL, folder, "--claim", domain,
                                     "--license", "Apache-2.0", *recipe, "--wait", expect=None)
     size = sum(f.stat().st_size for f in folder.iterdir() if f.name != "recipe.json")
     reasons = {r["code"] for v in answer.json.get("verdicts", []) for r in v.get("reasons", [])}
@@ -202,6 +202,11 @@ def main():
     spoil(root)
     with Community(root) as community:
         pushes = community_life(root, community)
+    conclude(root, community, pushes)
+
+
+def conclude(root, community, pushes):
+    """Measures on the audit split with the local commands, prints the table and judges."""
     before, after = perplexities(root, root / "base"), perplexities(root, root / "pulled")
     alone = perplexities(root, root / "base", [root / "updates" / name for name in SPECIALISTS])
     scores = {domain: before[domain] + alone[domain] + after[domain] for domain in DOMAINS}
