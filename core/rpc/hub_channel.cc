@@ -1,9 +1,6 @@
 #include "core/rpc/hub_channel.h"
 
 #include <algorithm>
-#include <chrono>
-#include <condition_variable>
-#include <mutex>
 #include <optional>
 #include <utility>
 
@@ -27,6 +24,9 @@ constexpr absl::string_view kRefused = "failed to connect to all addresses";
 
 // TLS libraries word it differently; kUntrusted is our own word for it.
 constexpr absl::string_view kUntrusted = "CERTIFICATE_VERIFY_FAILED";
+
+// How soon a sleeper notices that it is to stop.
+constexpr absl::Duration kStopInterval = absl::Milliseconds(100);
 
 bool IsUntrustedPeer(const absl::Status& status) {
   const absl::string_view text = status.message();
@@ -165,16 +165,22 @@ absl::Status HubChannel::RunOnce(
   return Explain(FromGrpcStatus(told), options_.address);
 }
 
+// A connection makes progress only while some thread polls it, and calls fail
+// at once, without polling, until it is ready again. So a wait between calls
+// polls: without it a hub that came back would never be reached.
 absl::Status HubChannel::Sleep(absl::Duration duration) {
-  std::mutex mutex;
-  std::condition_variable_any never;
-  std::unique_lock lock(mutex);
-  never.wait_for(lock, options_.stop, absl::ToChronoNanoseconds(duration),
-                 [] { return false; });
-  if (options_.stop.stop_requested()) {
-    return absl::CancelledError("interrupted");
+  const absl::Time end = absl::Now() + duration;
+  const bool was_ready = channel_->GetState(true) == GRPC_CHANNEL_READY;
+  while (!options_.stop.stop_requested()) {
+    const absl::Time now = absl::Now();
+    const grpc_connectivity_state state = channel_->GetState(true);
+    if (now >= end || (!was_ready && state == GRPC_CHANNEL_READY)) {
+      return absl::OkStatus();
+    }
+    channel_->WaitForStateChange(
+        state, absl::ToChronoTime(std::min(end, now + kStopInterval)));
   }
-  return absl::OkStatus();
+  return absl::CancelledError("interrupted");
 }
 
 absl::Duration Backoff::Next(const absl::Status& failure) {

@@ -81,7 +81,8 @@ class HubChannel {
       absl::Duration deadline,
       absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt);
 
-  // Waits; CANCELLED when a stop is requested meanwhile.
+  // Waits, less long when the connection comes back meanwhile; CANCELLED when a
+  // stop is requested.
   absl::Status Sleep(absl::Duration duration);
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
