@@ -229,7 +229,8 @@ absl::StatusOr<v1::LeaseJobResponse> JobQueue::Lease(
   // Nothing to do is the common case; it must not cost a durable write.
   CAIRN_ASSIGN_OR_RETURN(auto pending,
                          snapshot.FindBy<JobRecord>(kJobByState, "PENDING", 1));
-  if (pending.empty()) return response;
+  CAIRN_ASSIGN_OR_RETURN(bool has_one, HoldsLease(snapshot, session));
+  if (pending.empty() && !has_one) return response;
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     taken = false;
     response.Clear();

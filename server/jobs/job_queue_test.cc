@@ -183,12 +183,18 @@ TEST_F(JobQueueTest, NewSessionOfAnInstanceFreesItsLeasesAtNoCost) {
 
 TEST_F(JobQueueTest, AskingAgainGivesTheLostLeaseAgain) {
   const std::string job = AddJob();
-  AddJob();
   v1::Lease lost = Lease();
+  AddJob();
   v1::Lease again = Lease();
   EXPECT_EQ(again.job(), job);
   EXPECT_EQ(again.fencing_token(), lost.fencing_token() + 1);
   EXPECT_EQ(again.attempt(), 1);
+}
+
+TEST_F(JobQueueTest, LostLeaseIsGivenAgainThoughNothingElseWaits) {
+  const std::string job = AddJob();
+  Lease();
+  EXPECT_EQ(Lease().job(), job);
 }
 
 TEST_F(JobQueueTest, ThreeSilentWorkersEndAJob) {

@@ -406,6 +406,43 @@ TEST_F(BatchStageTest, RestartsAnywhereLeadToTheSameEnd) {
   EXPECT_EQ(hub_.Head(), "v1.1.0");
 }
 
+// A store that fails any one transaction, before or after it was written,
+// changes nothing in the outcome: nothing is lost, nothing is done twice.
+TEST_F(BatchStageTest, FaultsOfTheStoreLeadToTheSameEnd) {
+  using When = testing::FaultyMetadataStore::When;
+  for (When when : {When::kBeforeCommit, When::kAfterCommit}) {
+    for (int nth = 1; nth <= 60; ++nth) {
+      Pipeline hub;
+      hub.AddSuite("prose", true);
+      hub.AddSuite("c");
+      hub.effect = [](const std::set<std::string>& merged,
+                      const std::string& suite) {
+        if (suite == "prose") return merged.contains("b") ? -0.1 : 0.0;
+        return merged.empty() ? 0.0 : 0.05;
+      };
+      for (const char* id : {"a", "b", "c"}) {
+        hub.AddContribution(id, v1::Contribution::QUEUED, {"c"});
+      }
+      v1::StartBatchRequest request;
+      request.set_parent(testing::kModel);
+      request.set_strategy("average");
+      ASSERT_OK(BatchService(hub.store(), hub.jobs())
+                    .Start(Maintainer(), request)
+                    .status());
+      hub.faults().FailNth(nth, when, absl::UnavailableError("planned"));
+      BatchStage stage(hub.store(), hub.blobs(), hub.publisher());
+      for (int turn = 0; turn < 100; ++turn) {
+        EXPECT_OK(stage.RunPass().status());
+        hub.WorkOnce();
+      }
+      EXPECT_EQ(hub.State("a"), "RELEASED") << nth;
+      EXPECT_EQ(hub.State("b"), "REJECTED") << nth;
+      EXPECT_EQ(hub.State("c"), "RELEASED") << nth;
+      EXPECT_EQ(hub.Head(), "v1.1.0") << nth;
+    }
+  }
+}
+
 TEST_F(BatchStageTest, NothingQueuedIsAFailedPrecondition) {
   v1::StartBatchRequest request;
   request.set_parent(testing::kModel);

@@ -131,7 +131,7 @@ Pipeline::Pipeline() {
 void Pipeline::Restart() {
   jobs_.reset();
   publisher_.reset();
-  store_ = std::make_unique<HubStore>(metadata_, clock_);
+  store_ = std::make_unique<HubStore>(faults_, clock_);
   jobs_ = std::make_unique<JobQueue>(*store_, blobs_, clock_);
   publisher_ = std::make_unique<FakePublisher>(*store_);
   v1::OpenSessionRequest request;
@@ -242,6 +242,7 @@ void Pipeline::RunAll(const std::vector<Stage*>& stages) {
 
 bool Pipeline::WorkOnce() {
   auto leased = jobs_->Lease(worker_, session_);
+  if (absl::IsUnavailable(leased.status())) return false;
   Must(leased.status());
   if (!leased->has_lease()) return false;
   v1::CompleteJobRequest done;
@@ -259,8 +260,10 @@ bool Pipeline::WorkOnce() {
     Must(blob.status());
     done.set_result_sha256(blob->hex());
   }
+  const absl::Status completed = jobs_->Complete(worker_, done);
+  if (absl::IsUnavailable(completed)) return false;
+  Must(completed);
   jobs_done.push_back(leased->lease().spec());
-  Must(jobs_->Complete(worker_, done));
   return true;
 }
 

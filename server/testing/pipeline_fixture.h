@@ -17,6 +17,7 @@
 #include "server/jobs/job_queue.h"
 #include "storage/memory/memory_blob_store.h"
 #include "storage/memory/memory_metadata_store.h"
+#include "storage/testing/faulty_metadata_store.h"
 
 namespace cairn::testing {
 
@@ -73,7 +74,8 @@ class Pipeline {
 
   // Runs `stage` and the worker in turns until neither moves.
   void RunAll(const std::vector<Stage*>& stages);
-  // Lets the worker do one job if there is one.
+  // Lets the worker do one job if there is one. A planned fault of the store
+  // costs it this turn.
   bool WorkOnce();
 
   // What the worker makes of jobs; nullopt: its usual answer.
@@ -93,7 +95,8 @@ class Pipeline {
   JobQueue& jobs() { return *jobs_; }
   FakePublisher& publisher() { return *publisher_; }
   FakeClock& clock() { return clock_; }
-  MemoryMetadataStore& metadata() { return metadata_; }
+  // Fails transactions on plan.
+  FaultyMetadataStore& faults() { return faults_; }
   const Caller& worker() const { return worker_; }
   const std::string& session() const { return session_; }
 
@@ -107,6 +110,7 @@ class Pipeline {
 
   FakeClock clock_{absl::FromUnixSeconds(1'780'000'000)};
   MemoryMetadataStore metadata_;
+  FaultyMetadataStore faults_{metadata_};
   MemoryBlobStore blobs_{clock_};
   std::unique_ptr<HubStore> store_;
   std::unique_ptr<JobQueue> jobs_;
