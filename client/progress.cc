@@ -56,7 +56,9 @@ ProgressMeter::ProgressMeter(ProgressStyle style, std::string label,
       shown_(start_) {}
 
 ProgressMeter::~ProgressMeter() {
-  if (is_shown_) Show(true);
+  if (is_shown_ && (style_ == ProgressStyle::kBar || shown_done_ != done_)) {
+    Show(true);
+  }
 }
 
 void ProgressMeter::Add(int64_t bytes) { Set(done_ + bytes); }
@@ -88,6 +90,7 @@ std::string ProgressMeter::Line(absl::Duration elapsed) const {
 
 void ProgressMeter::Show(bool is_last) {
   shown_ = absl::Now();
+  shown_done_ = done_;
   is_shown_ = true;
   const std::string line = Line(shown_ - start_);
   if (style_ == ProgressStyle::kLines) {

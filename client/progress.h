@@ -47,6 +47,7 @@ class ProgressMeter {
   const absl::Time start_;
   int64_t done_ = 0;
   absl::Time shown_;
+  int64_t shown_done_ = 0;
   bool is_shown_ = false;
 };
 

@@ -100,7 +100,7 @@ absl::Status PullRun::FetchFiles() {
   int64_t total = 0;
   for (const v1::File& file : release_.files()) {
     CAIRN_RETURN_IF_ERROR(CheckRelativePath(file.path()));
-    total += file.size_bytes();
+    if (file.path() != kReleaseDocumentFile) total += file.size_bytes();
   }
   auto meter =
       options_.meter(absl::StrCat("pulling ", release_.version()), total);

@@ -1,5 +1,4 @@
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "cairn/v1/event.grpc.pb.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
@@ -24,23 +23,22 @@ void PrintEvent(const Session& session, const v1::Event& event) {
                              event.subject(), "  ", event.message()));
 }
 
-// Follows events until interrupted; a lost stream goes on after the last
-// event seen.
+// Follows events until interrupted, which is its ordinary end; a lost stream
+// goes on after the last event seen.
 absl::Status Watch(Session& session, const WatchOptions& options) {
   v1::WatchEventsRequest request;
-  if (absl::StrContains(options.subject, "/contributions/")) {
+  if (auto model = ModelName(options.subject); model.ok()) {
+    request.set_parent(*std::move(model));
+  } else {
     CAIRN_ASSIGN_OR_RETURN(*request.mutable_subject(),
                            ItemName(options.subject, "contributions"));
     request.set_parent(ModelOf(request.subject()));
-  } else {
-    CAIRN_ASSIGN_OR_RETURN(*request.mutable_parent(),
-                           ModelName(options.subject));
   }
   request.set_after(options.after);
   CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
   v1::EventService::Stub stub(hub->channel());
   Backoff backoff;
-  while (true) {
+  while (!session.stop().stop_requested()) {
     absl::Status status = hub->RunOnce(
         absl::Hours(24), [&](grpc::ClientContext& context) -> grpc::Status {
           auto reader = stub.WatchEvents(&context, request);
@@ -52,13 +50,16 @@ absl::Status Watch(Session& session, const WatchOptions& options) {
           }
           return reader->Finish();
         });
+    if (session.stop().stop_requested()) break;
     if (!status.ok() && !IsTransient(status) &&
         !absl::IsDeadlineExceeded(status)) {
       return status;
     }
     if (!status.ok()) session.Note(absl::StrCat(status.message(), "; again"));
-    CAIRN_RETURN_IF_ERROR(hub->Sleep(backoff.Next(status)));
+    if (!hub->Sleep(backoff.Next(status)).ok()) break;
   }
+  session.set_exit_code(130);
+  return absl::OkStatus();
 }
 
 }  // namespace
