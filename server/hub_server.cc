@@ -113,7 +113,8 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> LoadCredentials(
   }
   if (*end < clock.Now() + kExpiryWarning) {
     CAIRN_LOG(kWarning, "the server's certificate ends at ",
-              absl::FormatTime(*end, absl::UTCTimeZone()));
+              absl::FormatTime(*end, absl::UTCTimeZone()),
+              "; make a new one with: cairnd certify");
   }
   grpc::SslServerCredentialsOptions options;
   options.pem_key_cert_pairs.push_back({std::move(key), certificate});
@@ -279,7 +280,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       batch_stage_(store_, *blobs_, publisher_),
       auto_batch_stage_(store_, batches_),
       replay_stage_(store_, *blobs_),
-      review_expiry_stage_(store_),
+      review_expiry_stage_(store_, config_.retention.needs_review),
       retention_stage_(store_, {.rejected = config_.retention.rejected}),
       blob_sweep_stage_(store_, *blobs_, config_.retention.unreferenced),
       idle_stream_stage_(transfers_),

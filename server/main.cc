@@ -37,6 +37,10 @@ constexpr char kDelegateExample[] =
     "  cairnd delegate --data-dir /var/lib/cairn --root-key "
     "/media/safe/root.key --days 365\n";
 
+constexpr char kCertifyExample[] =
+    "Example:\n"
+    "  cairnd certify --data-dir /var/lib/cairn --name hub.example.org\n";
+
 struct Flags {
   std::string data_dir;
   std::vector<std::string> names;
@@ -114,6 +118,14 @@ absl::Status Delegate(const Flags& flags) {
   return absl::OkStatus();
 }
 
+absl::Status Certify(const Flags& flags) {
+  CAIRN_RETURN_IF_ERROR(RenewServerCertificate(flags.data_dir, flags.names,
+                                               Clock::System().Now()));
+  std::cout << "A new server certificate is in place; restart the hub to use "
+               "it.\n";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<HubConfig> ReadConfig(const Flags& flags) {
   HubConfig config;
   if (!flags.config.empty()) {
@@ -162,9 +174,7 @@ absl::Status Serve(const Flags& flags) {
   return absl::OkStatus();
 }
 
-int Main(int argc, char** argv) {
-  Flags flags;
-  CLI::App app("cairnd: the hub of a Cairn community", "cairnd");
+void AddServeFlags(CLI::App& app, Flags& flags) {
   app.footer(kServeExample);
   app.set_version_flag("--version", CAIRN_VERSION);
   app.add_option("--data-dir", flags.data_dir,
@@ -180,7 +190,9 @@ int Main(int argc, char** argv) {
   app.add_flag("--behind-proxy", flags.is_behind_proxy,
                "Let --http-listen leave loopback: a TLS proxy stands before "
                "it");
+}
 
+CLI::App* AddInit(CLI::App& app, Flags& flags) {
   CLI::App* init = app.add_subcommand(
       "init", "Make certificates, keys and the first administrator");
   init->footer(kInitExample);
@@ -192,7 +204,10 @@ int Main(int argc, char** argv) {
   init->add_option("--address", flags.address,
                    "HOST:PORT that the administrator's home names "
                    "[127.0.0.1:7443]");
+  return init;
+}
 
+CLI::App* AddDelegate(CLI::App& app, Flags& flags) {
   CLI::App* delegate = app.add_subcommand(
       "delegate", "Make a new release key, signed by the root key");
   delegate->footer(kDelegateExample);
@@ -204,7 +219,29 @@ int Main(int argc, char** argv) {
       ->required();
   delegate->add_option("--days", flags.days, "How long it holds [365]")
       ->check(CLI::Range(1, 3650));
+  return delegate;
+}
 
+CLI::App* AddCertify(CLI::App& app, Flags& flags) {
+  CLI::App* certify = app.add_subcommand(
+      "certify", "Make a new server certificate under the same authority");
+  certify->footer(kCertifyExample);
+  certify->add_option("--data-dir", flags.data_dir, "The hub's directory")
+      ->required();
+  certify
+      ->add_option("--name", flags.names,
+                   "Host name or address of the hub; may be repeated")
+      ->required();
+  return certify;
+}
+
+int Main(int argc, char** argv) {
+  Flags flags;
+  CLI::App app("cairnd: the hub of a Cairn community", "cairnd");
+  AddServeFlags(app, flags);
+  CLI::App* init = AddInit(app, flags);
+  CLI::App* delegate = AddDelegate(app, flags);
+  CLI::App* certify = AddCertify(app, flags);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && flags.data_dir.empty()) {
@@ -215,6 +252,7 @@ int Main(int argc, char** argv) {
   }
   absl::Status status = init->parsed()       ? Init(flags)
                         : delegate->parsed() ? Delegate(flags)
+                        : certify->parsed()  ? Certify(flags)
                                              : Serve(flags);
   if (!status.ok()) {
     std::cerr << "cairnd: " << status.message() << "\n";

@@ -19,7 +19,6 @@ namespace {
 using store::v1::ContributionRecord;
 using store::v1::ModelRecord;
 
-constexpr absl::Duration kExpireAfter = absl::Hours(24 * 30);
 constexpr size_t kTextBytesMax = 4096;
 constexpr int kCommentsMax = 1000;
 constexpr size_t kExpiredAPass = 100;
@@ -240,7 +239,7 @@ absl::StatusOr<int> ReviewExpiryStage::RunPass() {
                              kContributionByState, "NEEDS_REVIEW", 10'000));
   const absl::Time now = store_.clock().Now();
   std::erase_if(waiting, [&](const ContributionRecord& record) {
-    return now - FromTimestamp(record.waiting_since()) < kExpireAfter;
+    return now - FromTimestamp(record.waiting_since()) < expire_after_;
   });
   if (waiting.size() > kExpiredAPass) waiting.resize(kExpiredAPass);
   int moved = 0;
@@ -255,8 +254,9 @@ absl::StatusOr<int> ReviewExpiryStage::RunPass() {
       *next.mutable_contribution()->add_verdicts() = MakeVerdict(
           "review", v1::Verdict::FAIL,
           {MakeReason(v1::Reason::POLICY,
-                      "nobody decided within 30 days; push again if it is "
-                      "still wanted")},
+                      absl::StrCat("nobody decided within ",
+                                   absl::FormatDuration(expire_after_),
+                                   "; push again if it is still wanted"))},
           transaction.now());
       CAIRN_RETURN_IF_ERROR(
           Move(next, v1::Contribution::WITHDRAWN, transaction.now()));

@@ -40,10 +40,13 @@ class ReviewService {
   const WorkerPresence& workers_;
 };
 
-// NEEDS_REVIEW -> WITHDRAWN when nobody decided for 30 days.
+// NEEDS_REVIEW -> WITHDRAWN when nobody decided for so long.
 class ReviewExpiryStage : public Stage {
  public:
-  explicit ReviewExpiryStage(HubStore& store) : store_(store) {}
+  // `store` must outlive the stage.
+  explicit ReviewExpiryStage(HubStore& store,
+                             absl::Duration expire_after = absl::Hours(24 * 30))
+      : store_(store), expire_after_(expire_after) {}
 
   absl::string_view name() const override { return "review_expiry"; }
   absl::Duration period() const override { return absl::Minutes(10); }
@@ -51,6 +54,7 @@ class ReviewExpiryStage : public Stage {
 
  private:
   HubStore& store_;
+  const absl::Duration expire_after_;
 };
 
 }  // namespace cairn

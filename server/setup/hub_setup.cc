@@ -43,21 +43,29 @@ absl::Status RefuseExisting(const std::string& data_dir) {
           : " exists and is not empty; name a directory that does not exist"));
 }
 
+absl::Status WriteServerCertificate(const std::string& tls,
+                                    const CertificatePair& authority,
+                                    const std::vector<std::string>& names,
+                                    absl::Time now) {
+  CAIRN_ASSIGN_OR_RETURN(
+      CertificatePair server,
+      MakeServerCertificate(authority, names, now, kServerValid));
+  CAIRN_RETURN_IF_ERROR(
+      WriteFile(tls + "/server.key", server.key, kSecretMode));
+  return WriteFile(tls + "/server.pem", server.certificate);
+}
+
 absl::Status WriteCertificates(const std::string& dir,
                                const std::vector<std::string>& names,
                                absl::Time now) {
   CAIRN_ASSIGN_OR_RETURN(
       CertificatePair authority,
       MakeAuthority("Cairn hub authority", now, kAuthorityValid));
-  CAIRN_ASSIGN_OR_RETURN(
-      CertificatePair server,
-      MakeServerCertificate(authority, names, now, kServerValid));
   std::string tls = dir + "/tls";
   CAIRN_RETURN_IF_ERROR(MakeDirectory(tls));
   CAIRN_RETURN_IF_ERROR(WriteFile(tls + "/ca.pem", authority.certificate));
   CAIRN_RETURN_IF_ERROR(WriteFile(tls + "/ca.key", authority.key, kSecretMode));
-  CAIRN_RETURN_IF_ERROR(WriteFile(tls + "/server.pem", server.certificate));
-  return WriteFile(tls + "/server.key", server.key, kSecretMode);
+  return WriteServerCertificate(tls, authority, names, now);
 }
 
 // The first administrator; returns the secret of a token for it.
@@ -113,6 +121,16 @@ absl::Status Rename(const std::string& from, const std::string& to) {
 }
 
 }  // namespace
+
+absl::Status RenewServerCertificate(const std::string& data_dir,
+                                    const std::vector<std::string>& names,
+                                    absl::Time now) {
+  std::string tls = data_dir + "/tls";
+  CertificatePair authority;
+  CAIRN_ASSIGN_OR_RETURN(authority.certificate, ReadFile(tls + "/ca.pem"));
+  CAIRN_ASSIGN_OR_RETURN(authority.key, ReadFile(tls + "/ca.key"));
+  return WriteServerCertificate(tls, authority, names, now);
+}
 
 std::string MetadataDirectory(const std::string& data_dir) {
   return data_dir + "/metadata";

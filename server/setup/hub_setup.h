@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "core/base/clock.h"
 #include "storage/metadata_store.h"
 
@@ -39,6 +40,13 @@ struct HubSetupResult {
 // ALREADY_EXISTS when there is something in its place.
 absl::StatusOr<HubSetupResult> InitHub(const HubSetupOptions& options,
                                        Clock& clock);
+
+// Makes a new server certificate for these names, signed by the hub's own
+// authority, so that clients notice nothing. NOT_FOUND when the directory has
+// no authority's key (the certificate then comes from elsewhere).
+absl::Status RenewServerCertificate(const std::string& data_dir,
+                                    const std::vector<std::string>& names,
+                                    absl::Time now);
 
 // Where the parts of a data directory are.
 std::string MetadataDirectory(const std::string& data_dir);

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/auth/token_authority.h"
+#include "server/setup/certificate_authority.h"
 #include "server/setup/hub_keys.h"
 #include "storage/memory/memory_metadata_store.h"
 
@@ -132,6 +133,24 @@ TEST_F(HubSetupTest, RootDelegatesANewReleaseKey) {
                             clock_.Now(), absl::Hours(1))
                 .code(),
             absl::StatusCode::kPermissionDenied);
+}
+
+TEST_F(HubSetupTest, RenewsTheServersCertificateUnderTheSameAuthority) {
+  ASSERT_TRUE(InitHub(options_, clock_).ok());
+  std::string tls = options_.data_dir + "/tls";
+  std::string ca = *ReadFile(tls + "/ca.pem");
+  auto before = CertificateExpiry(*ReadFile(tls + "/server.pem"));
+  clock_.Advance(absl::Hours(24 * 700));
+  ASSERT_TRUE(RenewServerCertificate(options_.data_dir, {"hub.example.org"},
+                                     clock_.Now())
+                  .ok());
+  auto after = CertificateExpiry(*ReadFile(tls + "/server.pem"));
+  ASSERT_TRUE(before.ok() && after.ok());
+  EXPECT_EQ(*after - *before, absl::Hours(24 * 700));
+  EXPECT_EQ(*ReadFile(tls + "/ca.pem"), ca);
+  EXPECT_EQ(ModeOf(tls + "/server.key"), 0600u);
+  EXPECT_EQ(RenewServerCertificate(root_, {"x"}, clock_.Now()).code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(HubSetupTest, KeysThatDoNotFitEachOtherAreDataLoss) {
