@@ -149,6 +149,13 @@ absl::Status Describe(const siginfo_t& ended, const JobLimits& limits,
   }
 }
 
+// Ends the child and whatever it started: it leads a group of its own, unless
+// it has not come that far yet.
+void KillJob(pid_t child) {
+  kill(child, SIGKILL);
+  kill(-child, SIGKILL);
+}
+
 // Waits for the child to end and leaves it unreaped, so that its id is not
 // given to another process. False when it had to be killed for being late.
 bool WaitForEnd(pid_t child, absl::Duration wall_time, siginfo_t& ended) {
@@ -162,7 +169,7 @@ bool WaitForEnd(pid_t child, absl::Duration wall_time, siginfo_t& ended) {
     if (failed == 0 && ended.si_pid == child) return !is_late;
     if (absl::Now() > end) {
       is_late = true;
-      kill(child, SIGKILL);
+      KillJob(child);
     } else {
       absl::SleepFor(kPollInterval);
     }
@@ -182,8 +189,10 @@ absl::Status RunJobProcess(const std::vector<std::string>& command,
   siginfo_t ended = {};
   bool is_in_time = true;
   {
-    std::stop_callback kill_it(stop, [child] { kill(child, SIGKILL); });
+    std::stop_callback kill_it(stop, [child] { KillJob(child); });
     is_in_time = WaitForEnd(child, limits.wall_time, ended);
+    // Unreaped, so its group is still its own: nothing outlives the job.
+    KillJob(child);
   }
   while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
   }
