@@ -15,7 +15,7 @@ PROTECTED, MARGIN = "licenses", 0.03
 DOMAINS = list(make_workload.SOURCES)
 # Contributor: domain, method. Each also rehearses what the model knows already.
 SPECIALISTS = {"ada": ("c", "lora"), "bela": ("perl", "lora"), "chen": ("python", "sparse"), "dara": ("cmake", "sparse")}
-METHODS = {"lora": ["--rank", "8", "--lr", "2.5e-3"], "sparse": ["--density", "0.005", "--lr", "8e-3"]}
+METHODS = {"lora": ["--rank", "8", "--lr", "2e-3"], "sparse": ["--density", "0.005", "--lr", "1.2e-2"]}
 PRETRAIN_STEPS, SPECIALIST_STEPS = 480, 120
 KEPT_MIN = 0.5                    # share of a specialist's own gain that the release must keep
 STARTED = time.monotonic()
@@ -45,7 +45,7 @@ def pretrain(root):
 
 def specialise(root, name):
     domain, method = SPECIALISTS[name]
-    weights = {d: {domain: 0.4, PROTECTED: 0.48}.get(d, 0.04) for d in DOMAINS}
+    weights = {d: {domain: 0.38, PROTECTED: 0.42}.get(d, 0.07) for d in DOMAINS}
     train(root / "updates" / name, "--model", root / "base", *mixture(root, weights), "--method", method,
           *METHODS[method], "--steps", SPECIALIST_STEPS, "--seed", 1 + list(SPECIALISTS).index(name), "--threads", 1)
 
