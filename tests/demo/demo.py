@@ -16,7 +16,7 @@ DOMAINS = list(make_workload.SOURCES)
 # The model knows licence texts and little else; contributors bring a language each, and rehearse what it knows.
 # Contributor: domain, method.
 SPECIALISTS = {"ada": ("c", "lora"), "bela": ("perl", "lora"), "chen": ("python", "sparse"), "dara": ("cmake", "sparse")}
-METHODS = {"lora": ["--rank", "8", "--lr", "1.5e-3"], "sparse": ["--density", "0.005", "--lr", "6e-3"]}
+METHODS = {"lora": ["--rank", "4", "--alpha", "8", "--lr", "1.5e-3"], "sparse": ["--density", "0.005", "--lr", "6e-3"]}
 PRETRAIN_STEPS, SPECIALIST_STEPS = 400, 110
 KEPT_MIN = 0.5                    # share of a specialist's own gain that the release must keep
 STARTED = time.monotonic()
@@ -56,7 +56,7 @@ def spoil(root):
     for name in ("mallory", "oscar"):
         shutil.copytree(root / "updates" / "ada", root / "updates" / name)
     config = root / "updates" / "mallory" / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 160}))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 80}))
     broken = root / "updates" / "oscar" / "adapter_model.safetensors"
     broken.write_bytes(broken.read_bytes()[:100_000])
 
