@@ -10,6 +10,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/ed25519.h"
+#include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
@@ -154,6 +155,7 @@ absl::Status Serve(const Flags& flags) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  CAIRN_RETURN_IF_ERROR(ArmFailpointsFromEnvironment());
 
   CAIRN_ASSIGN_OR_RETURN(HubConfig config, ReadConfig(flags));
   CAIRN_ASSIGN_OR_RETURN(

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -27,11 +28,13 @@ absl::StatusOr<SweepResult> BlobSweeper::Sweep() {
     return true;
   }));
   if (old.empty()) return result;
+  CAIRN_RETURN_IF_ERROR(Failpoint("sweep.listed"));
   absl::Status named = for_each_named_([&](const Digest& digest) {
     if (old.erase(digest) > 0) ++result.blobs_kept;
   });
   CAIRN_RETURN_IF_ERROR(named);
   for (const auto& [digest, size] : old) {
+    CAIRN_RETURN_IF_ERROR(Failpoint("sweep.remove"));
     CAIRN_ASSIGN_OR_RETURN(bool is_removed,
                            blobs_.RemoveIfOlder(digest, cutoff));
     if (!is_removed) {
@@ -41,6 +44,7 @@ absl::StatusOr<SweepResult> BlobSweeper::Sweep() {
     ++result.blobs_removed;
     result.bytes_removed += size;
   }
+  CAIRN_RETURN_IF_ERROR(Failpoint("sweep.done"));
   return result;
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/manifest.h"
@@ -248,6 +249,7 @@ absl::StatusOr<v1::Contribution> ContributionIntake::Create(
     return Store(transaction, caller, request, *stored);
   });
   if (!committed.ok()) return committed;
+  CAIRN_RETURN_IF_ERROR(Failpoint("contribution.created"));
   return view(store_.Read(), *stored);
 }
 

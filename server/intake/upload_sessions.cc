@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/rpc/limits.h"
@@ -104,6 +105,7 @@ absl::StatusOr<v1::Upload> UploadSessions::Begin(
         return transaction.Put(record);
       });
   CAIRN_RETURN_IF_ERROR(written);
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.begun"));
   return Describe(record);
 }
 
@@ -246,6 +248,7 @@ absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
   }
   std::unique_ptr<BlobWriter> writer = loan.Take();
   absl::Status committed = std::move(*writer).Commit(digest);
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.stored"));
   const bool is_refused = absl::IsInvalidArgument(committed);
   if (!committed.ok() && !is_refused) return committed;
   absl::Status written =
@@ -255,6 +258,7 @@ absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
         return RecordOwner(transaction, record.user(), digest, size);
       });
   CAIRN_RETURN_IF_ERROR(written);
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.finished"));
   if (is_refused) return Annotate(committed, record.name());
   return MakeBlob(digest, size);
 }
@@ -265,6 +269,7 @@ absl::Status UploadSessions::Cancel(const Caller& caller,
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   CAIRN_RETURN_IF_ERROR(record.status());
   CAIRN_RETURN_IF_ERROR(writers_.Drop(IdOf(*record)));
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.dropped"));
   return store_.Transact([&](HubTransaction& transaction) {
     return transaction.Delete<UploadRecord>(name);
   });
@@ -300,6 +305,7 @@ absl::StatusOr<v1::BatchUploadResponse> UploadSessions::Batch(
     *response.add_blobs() =
         MakeBlob(digest, static_cast<int64_t>(item.data().size()));
   }
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.batch_stored"));
   absl::Status written =
       store_.Transact([&](HubTransaction& transaction) -> absl::Status {
         for (size_t i = 0; i < digests.size(); ++i) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/rpc/limits.h"
@@ -52,6 +53,7 @@ absl::Status UploadStream::Write(int64_t offset, absl::string_view chunk,
   chunk.remove_prefix(known);
   if (chunk.empty()) return absl::OkStatus();
   CAIRN_RETURN_IF_ERROR(loan_.writer().Append(chunk));
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.written"));
   unsynced_ += static_cast<int64_t>(chunk.size());
   if (unsynced_ < sync_bytes_) return absl::OkStatus();
   unsynced_ = 0;
@@ -72,6 +74,7 @@ absl::Status UploadStream::CompareStored(int64_t offset,
 
 absl::StatusOr<v1::Upload> UploadStream::End() {
   CAIRN_ASSIGN_OR_RETURN(int64_t committed, loan_.Sync());
+  CAIRN_RETURN_IF_ERROR(Failpoint("upload.synced"));
   v1::Upload upload;
   upload.set_name(record_.name());
   upload.set_size_bytes(record_.size_bytes());

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/failpoint.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
@@ -511,6 +512,7 @@ absl::StatusOr<bool> MergeFlow::Publish(BatchRecord batch) {
   // The head moved in between: the next step sees it and begins again.
   if (absl::IsAborted(committed)) return true;
   if (!committed.ok()) return committed;
+  CAIRN_RETURN_IF_ERROR(Failpoint("release.published"));
   return true;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "server/auth/permission.h"
@@ -169,6 +170,7 @@ absl::StatusOr<v1::Model> ModelCatalog::Create(
                             model);
       });
   if (!created.ok()) return created;
+  CAIRN_RETURN_IF_ERROR(Failpoint("release.created"));
   return model;
 }
 

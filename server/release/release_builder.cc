@@ -1,5 +1,6 @@
 #include "server/release/release_builder.h"
 
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/release/file_policy.h"
 #include "core/release/release_digest.h"
@@ -93,6 +94,7 @@ absl::StatusOr<ReleaseRecord> BuildRelease(BlobStore& blobs,
   record.mutable_files()->Add(content.checkpoint.segments.begin(),
                               content.checkpoint.segments.end());
   CAIRN_RETURN_IF_ERROR(AddDocument(blobs, sealed.document, record));
+  CAIRN_RETURN_IF_ERROR(Failpoint("release.sealed"));
   record.set_manifest(sealed.manifest);
   record.set_origin(content.origin);
   int64_t tensor_bytes = 0;

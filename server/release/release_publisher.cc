@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/release/file_policy.h"
@@ -162,6 +163,7 @@ absl::StatusOr<ReleaseRecord> ReleasePublisher::Build(
   }
   CAIRN_ASSIGN_OR_RETURN(CheckpointFiles files,
                          Assemble(blobs_, base, std::move(tensors)));
+  CAIRN_RETURN_IF_ERROR(Failpoint("release.assembled"));
   std::string digest = ReleaseDigest(files.tensors, files.files);
   if (digest != publication.candidate.digest()) {
     return absl::DataLossError(absl::StrCat(

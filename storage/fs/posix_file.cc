@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 
@@ -21,6 +22,7 @@ absl::Status FileError(int error, absl::string_view doing,
 }
 
 absl::StatusOr<PosixFile> PosixFile::Open(const std::string& path, int flags) {
+  if ((flags & O_CREAT) != 0) CAIRN_RETURN_IF_ERROR(Failpoint("file.open"));
   int fd = open(path.c_str(), flags | O_CLOEXEC, 0644);
   if (fd < 0) return FileError(errno, "open", path);
   return PosixFile(path, fd);
@@ -65,6 +67,7 @@ absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
 }
 
 absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) {
+  CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
   const int64_t start = offset;
   while (!bytes.empty()) {
     ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), offset);
@@ -89,11 +92,13 @@ void PosixFile::StartWriteback(int64_t offset, int64_t size) {
 }
 
 absl::Status PosixFile::SyncBytes() {
+  CAIRN_RETURN_IF_ERROR(Failpoint("file.sync"));
   if (fdatasync(fd_) != 0) return FileError(errno, "sync", path_);
   return absl::OkStatus();
 }
 
 absl::Status PosixFile::SyncAll() {
+  CAIRN_RETURN_IF_ERROR(Failpoint("file.sync_all"));
   if (fsync(fd_) != 0) return FileError(errno, "sync", path_);
   return absl::OkStatus();
 }

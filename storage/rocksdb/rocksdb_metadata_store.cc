@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/failpoint.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
@@ -214,13 +215,15 @@ class RocksMetadataStore::Database {
   absl::Status Write(rocksdb::WriteBatch* writes) {
     rocksdb::WriteOptions options;
     options.sync = true;
+    CAIRN_RETURN_IF_ERROR(Failpoint("store.commit"));
     rocksdb::Status status = db_->Write(options, writes);
     // After a failed write the database refuses all until it is resumed; what
     // failed (no space) may be over by now.
     if (!status.ok() && !status.IsCorruption() && db_->Resume().ok()) {
       status = db_->Write(options, writes);
     }
-    return ToStatus(status, "commit");
+    CAIRN_RETURN_IF_ERROR(ToStatus(status, "commit"));
+    return Failpoint("store.committed");
   }
 
   // Held for the whole of a transaction.
