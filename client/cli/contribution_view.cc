@@ -83,20 +83,29 @@ std::string DescribeReports(
                             report.confidence_interval(1));
     }
     absl::StrAppend(&out, ")");
+    if (report.margin() > 0) {
+      absl::StrAppendFormat(&out, ", gain %+.2f%%, may lose %.2f%%",
+                            100 * report.gain(), 100 * report.margin());
+    }
   }
   return out;
 }
 
 std::string DescribeContribution(const Session& session,
                                  const Contribution& c) {
-  std::string out = absl::StrCat(
-      session.Colored(c.name(), "1"), c.title().empty() ? "" : "  ", c.title(),
-      "\nstate    ", StateText(session, c), "\nauthor   ",
-      ShortName(c.author()), ", ", FormatTime(c.create_time()), " UTC",
-      "\nbase     ", ShortName(c.base_release()),
-      c.base_inferred() ? " (guessed)" : "", "\nupdate   ",
-      v1::Encoding::Kind_Name(c.encoding()), ", ", FormatBytes(c.size_bytes()),
-      ", ", ShortDigest(c.digest()), ", ", c.license());
+  const bool is_dry_run = c.name().empty();
+  std::string out =
+      is_dry_run ? "sound; nothing was contributed"
+                 : absl::StrCat(session.Colored(c.name(), "1"),
+                                c.title().empty() ? "" : "  ", c.title(),
+                                "\nstate    ", StateText(session, c),
+                                "\nauthor   ", ShortName(c.author()), ", ",
+                                FormatTime(c.create_time()), " UTC");
+  absl::StrAppend(&out, "\nbase     ", ShortName(c.base_release()),
+                  c.base_inferred() ? " (guessed)" : "", "\nupdate   ",
+                  v1::Encoding::Kind_Name(c.encoding()), ", ",
+                  FormatBytes(c.size_bytes()), ", ", ShortDigest(c.digest()),
+                  ", ", c.license());
   if (!c.claims().empty()) {
     absl::StrAppend(&out, "\nclaims   ", absl::StrJoin(c.claims(), ", "));
   }

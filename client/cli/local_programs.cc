@@ -1,5 +1,8 @@
 #include "client/cli/local_programs.h"
 
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -71,16 +74,38 @@ absl::StatusOr<std::string> PullArgument(Session& session,
   CAIRN_ASSIGN_OR_RETURN(ReleaseRef ref, ParseReleaseRef(argument));
   CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
   CAIRN_ASSIGN_OR_RETURN(v1::Release release, GetRelease(*hub, ref.name()));
-  CAIRN_ASSIGN_OR_RETURN(std::string cache, session.home().Folder("releases"));
-  const std::string directory = absl::StrCat(
-      cache, "/", absl::StripPrefix(release.manifest_digest(), "sha256:"));
-  PullOptions pull;
-  CAIRN_ASSIGN_OR_RETURN(pull.root_fingerprint, session.RootFingerprint());
-  pull.meter = [&](const std::string& label, int64_t total) {
-    return session.Meter(label, total);
-  };
-  CAIRN_RETURN_IF_ERROR(PullRelease(*hub, release, directory, pull));
-  return directory;
+  return CachedRelease(session, *hub, release);
+}
+
+absl::StatusOr<std::string> NeedProgram(const LocalProgram& program) {
+  std::string path = FindProgram(program);
+  if (!path.empty()) return path;
+  return absl::UnimplementedError(absl::StrCat(
+      "`cairn ", program.name, "` is the program cairn-", program.name,
+      ", which is neither beside cairn nor on PATH; install the package ",
+      kPackage));
+}
+
+// The program's name and arguments as exec wants them; they point into both.
+std::vector<char*> ArgumentVector(std::string& path,
+                                  std::vector<std::string>& arguments) {
+  std::vector<char*> raw = {path.data()};
+  for (std::string& argument : arguments) raw.push_back(argument.data());
+  raw.push_back(nullptr);
+  return raw;
+}
+
+// All that is written to the pipe until its last writer is gone.
+absl::StatusOr<std::string> Drain(int pipe) {
+  std::string out;
+  char buffer[64 << 10];
+  while (true) {
+    const ssize_t n = read(pipe, buffer, sizeof(buffer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(errno, "read what a program printed");
+    if (n == 0) return out;
+    out.append(buffer, static_cast<size_t>(n));
+  }
 }
 
 }  // namespace
@@ -97,25 +122,59 @@ const LocalProgram* FindLocalProgram(const std::string& name) {
 absl::Status RunLocalProgram(Session& session, const LocalProgram& program,
                              std::vector<std::string> arguments,
                              void (*before_exec)()) {
-  const std::string path = FindProgram(program);
-  if (path.empty()) {
-    return absl::UnimplementedError(absl::StrCat(
-        "`cairn ", program.name, "` is the program cairn-", program.name,
-        ", which is neither beside cairn nor on PATH; install the package ",
-        kPackage));
-  }
+  CAIRN_ASSIGN_OR_RETURN(std::string path, NeedProgram(program));
   for (std::string& argument : arguments) {
     if (!IsRelease(argument)) continue;
     CAIRN_ASSIGN_OR_RETURN(argument, PullArgument(session, argument));
   }
-  std::vector<char*> raw;
-  std::string name = path;
-  raw.push_back(name.data());
-  for (std::string& argument : arguments) raw.push_back(argument.data());
-  raw.push_back(nullptr);
+  std::vector<char*> raw = ArgumentVector(path, arguments);
   before_exec();
   execv(path.c_str(), raw.data());
   return SystemError(errno, absl::StrCat("run ", path));
+}
+
+absl::StatusOr<std::string> CaptureLocalProgram(
+    const LocalProgram& program, std::vector<std::string> arguments) {
+  CAIRN_ASSIGN_OR_RETURN(std::string path, NeedProgram(program));
+  std::vector<char*> raw = ArgumentVector(path, arguments);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "make a pipe");
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  pid_t child = 0;
+  const int failed =
+      posix_spawn(&child, path.c_str(), &actions, nullptr, raw.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  close(ends[1]);
+  auto out = failed == 0 ? Drain(ends[0]) : std::string();
+  close(ends[0]);
+  if (failed != 0) return SystemError(failed, absl::StrCat("run ", path));
+  int ended = 0;
+  while (waitpid(child, &ended, 0) < 0 && errno == EINTR) {
+  }
+  if (ended != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cairn-", program.name,
+        WIFEXITED(ended)
+            ? absl::StrCat(" ended with exit code ", WEXITSTATUS(ended))
+            : absl::StrCat(" was ended by signal ", WTERMSIG(ended))));
+  }
+  return out;
+}
+
+absl::StatusOr<std::string> CachedRelease(Session& session, HubChannel& hub,
+                                          const v1::Release& release) {
+  CAIRN_ASSIGN_OR_RETURN(std::string cache, session.home().Folder("releases"));
+  const std::string directory = absl::StrCat(
+      cache, "/", absl::StripPrefix(release.manifest_digest(), "sha256:"));
+  PullOptions pull;
+  CAIRN_ASSIGN_OR_RETURN(pull.root_fingerprint, session.RootFingerprint());
+  pull.meter = [&](const std::string& label, int64_t total) {
+    return session.Meter(label, total);
+  };
+  CAIRN_RETURN_IF_ERROR(PullRelease(hub, release, directory, pull));
+  return directory;
 }
 
 std::string LocalHelp(const LocalProgram& program) {

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "cairn/v1/release.pb.h"
 #include "client/cli/session.h"
 
 namespace cairn::cli {
@@ -30,6 +32,17 @@ const LocalProgram* FindLocalProgram(const std::string& name);
 absl::Status RunLocalProgram(Session& session, const LocalProgram& program,
                              std::vector<std::string> arguments,
                              void (*before_exec)());
+
+// Runs the program to its end and returns what it printed to standard output;
+// its messages go to ours. UNIMPLEMENTED when it is absent, FAILED_PRECONDITION
+// with its exit code when it failed.
+absl::StatusOr<std::string> CaptureLocalProgram(
+    const LocalProgram& program, std::vector<std::string> arguments);
+
+// The directory of the home that holds exactly this release, pulled if it is
+// not there yet.
+absl::StatusOr<std::string> CachedRelease(Session& session, HubChannel& hub,
+                                          const v1::Release& release);
 
 // The help of a program that is not installed.
 std::string LocalHelp(const LocalProgram& program);

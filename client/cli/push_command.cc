@@ -6,6 +6,7 @@
 #include "cairn/v1/contribution.pb.h"
 #include "client/cli/command.h"
 #include "client/cli/contribution_view.h"
+#include "client/cli/dev_suites.h"
 #include "client/names.h"
 #include "client/push.h"
 #include "core/base/file.h"
@@ -88,6 +89,10 @@ absl::Status RunPush(Session& session, const Options& options) {
       session.set_exit_code(kRejected);
     }
   }
+  if (options.dry_run) {
+    CAIRN_RETURN_IF_ERROR(
+        MeasureOnDevSuites(session, *hub, push.path, *contribution));
+  }
   PrintContribution(session, *contribution);
   return absl::OkStatus();
 }
@@ -115,7 +120,10 @@ void AddPushCommand(CommandLine& root) {
         p.Flag("--wait", o.wait,
                "Wait until it is vetted; --wait=released: until it is "
                "released or refused");
-        p.Flag("--dry-run", o.dry_run, "Check everything, contribute nothing");
+        p.Flag("--dry-run", o.dry_run,
+               "Check everything and score it on the public dev splits; "
+               "contribute "
+               "nothing");
       },
       RunPush);
 }

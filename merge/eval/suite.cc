@@ -77,16 +77,17 @@ absl::Status CheckPath(absl::string_view path, absl::string_view key) {
 }
 
 absl::Status ReadSplits(const YAML::Node& node, SuiteDescription& suite) {
-  constexpr char kRight[] = "a map from search, gate or audit to a file";
+  constexpr char kRight[] = "a map from search, gate, audit or dev to a file";
   if (!node.IsMap() || node.size() == 0) return Wrong("splits", kRight);
   for (const auto& entry : node) {
     CAIRN_ASSIGN_OR_RETURN(const std::string name,
                            ReadText(entry.first, "splits"));
     const std::string key = absl::StrCat("splits.", name);
-    if (name != "search" && name != "gate" && name != "audit") {
+    if (name != "search" && name != "gate" && name != "audit" &&
+        name != "dev") {
       return DamagedSuite(kFile, absl::StrCat("split `", name,
                                               "` is unknown; there are "
-                                              "search, gate and audit"));
+                                              "search, gate, audit and dev"));
     }
     CAIRN_ASSIGN_OR_RETURN(const std::string path, ReadText(entry.second, key));
     CAIRN_RETURN_IF_ERROR(CheckPath(path, key));

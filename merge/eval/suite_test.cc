@@ -45,6 +45,8 @@ TEST(SuiteDescriptionTest, ChoosesTheSplit) {
             absl::StatusCode::kInvalidArgument);
   suite.splits.erase("search");
   EXPECT_EQ(*suite.ChooseSplit(""), "gate");
+  suite.splits["dev"] = "d.jsonl";
+  EXPECT_EQ(*suite.ChooseSplit("dev"), "dev");
 }
 
 TEST(SuiteDescriptionTest, KnowsTheDirectionOfAMetric) {

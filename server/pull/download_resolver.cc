@@ -52,12 +52,14 @@ absl::StatusOr<Download> DownloadResolver::Resolve(
       return ContributionFile(caller, request.contribution_file());
     case v1::ReadRequest::kLeasedBlob:
       return LeasedBlob(caller, request.leased_blob());
+    case v1::ReadRequest::kSuiteFile:
+      return SuiteFile(caller, request.suite_file());
     case v1::ReadRequest::SOURCE_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
       "source is not set: name a release_file, release_tensor, "
-      "contribution_file or leased_blob");
+      "contribution_file, leased_blob or suite_file");
 }
 
 absl::StatusOr<Download> DownloadResolver::ReleaseFile(
@@ -140,6 +142,22 @@ absl::StatusOr<Download> DownloadResolver::LeasedBlob(
   CAIRN_RETURN_IF_ERROR(check_lease_(caller, named));
   CAIRN_ASSIGN_OR_RETURN(BlobStat stat, blobs_.Stat(digest));
   return NamedBlob(named.job(), digest.hex(), stat.size_bytes);
+}
+
+absl::StatusOr<Download> DownloadResolver::SuiteFile(
+    const Caller& caller, const v1::SuiteFile& named) const {
+  CAIRN_ASSIGN_OR_RETURN(auto name, SuiteName::Parse(named.suite()));
+  const HubSnapshot reader = store_.Read();
+  CAIRN_RETURN_IF_ERROR(
+      AuthorizeRead(reader, caller, Permission::kRead, name.model().full()));
+  CAIRN_ASSIGN_OR_RETURN(auto record, reader.GetSuite(name.full()));
+  const v1::File* file = FindPath(record.suite().public_files(), named.path());
+  if (file == nullptr) {
+    return absl::NotFoundError(absl::StrCat(
+        name.full(), " has no public file \"", named.path(), "\""));
+  }
+  return NamedBlob(absl::StrCat(name.full(), ": ", named.path()),
+                   file->sha256(), file->size_bytes());
 }
 
 absl::StatusOr<Download> DownloadResolver::NamedBlob(absl::string_view label,

@@ -32,7 +32,8 @@ using CheckLease =
 
 // Finds the bytes that requests name, for those who may read them: release
 // files and tensors for whoever may pull, files of a contribution for its
-// author and reviewers, blobs of a job for the worker that holds its lease.
+// author and reviewers, blobs of a job for the worker that holds its lease,
+// what a suite shows for readers of its model.
 // Thread-safe.
 class DownloadResolver {
  public:
@@ -56,6 +57,8 @@ class DownloadResolver {
       const Caller& caller, const v1::ContributionFile& named) const;
   absl::StatusOr<Download> LeasedBlob(const Caller& caller,
                                       const v1::LeasedBlob& named) const;
+  absl::StatusOr<Download> SuiteFile(const Caller& caller,
+                                     const v1::SuiteFile& named) const;
   // A blob that a record names.
   absl::StatusOr<Download> NamedBlob(absl::string_view label,
                                      absl::string_view sha256,

@@ -206,6 +206,31 @@ TEST_F(DownloadResolverTest, LeasedBlobNeedsItsLease) {
   EXPECT_TRUE(absl::IsInvalidArgument(Read(worker_, request).status()));
 }
 
+TEST_F(DownloadResolverTest, SuitesShowTheirPublicFilesOnly) {
+  store::v1::SuiteRecord record;
+  record.mutable_suite()->set_name("models/m/suites/s");
+  record.mutable_suite()->set_version(1);
+  record.mutable_suite()->set_state(v1::Suite::CHECKING);
+  for (const std::string path : {"dev.jsonl", "gate.jsonl"}) {
+    v1::File file;
+    file.set_path(path);
+    file.set_size_bytes(static_cast<int64_t>(path.size()));
+    file.set_sha256(PutBlob(path));
+    *record.add_files() = file;
+    if (path == "dev.jsonl") *record.mutable_suite()->add_public_files() = file;
+  }
+  Put(record);
+  v1::ReadRequest request;
+  request.mutable_suite_file()->set_suite("models/m/suites/s");
+  request.mutable_suite_file()->set_path("dev.jsonl");
+  EXPECT_EQ(*Read(reader_, request), "dev.jsonl");
+  EXPECT_EQ(Read(stranger_, request).status().code(),
+            absl::StatusCode::kUnauthenticated);
+  request.mutable_suite_file()->set_path("gate.jsonl");
+  EXPECT_EQ(Read(reader_, request).status().code(),
+            absl::StatusCode::kNotFound);
+}
+
 TEST_F(DownloadResolverTest, RequestWithoutASourceIsRefused) {
   absl::Status status = Read(reader_, {}).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));

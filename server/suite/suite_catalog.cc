@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
@@ -73,6 +74,24 @@ bool SameFiles(const SuiteRecord& there, const std::vector<v1::File>& files) {
                     });
 }
 
+// What a suite with a dev split shows: its description and that split. Files
+// of tensors may hold items of every split, so a suite that has any shows
+// nothing.
+std::vector<v1::File> PublicFiles(const SuiteDescription& described,
+                                  const std::vector<v1::File>& files) {
+  auto dev = described.splits.find("dev");
+  if (dev == described.splits.end()) return {};
+  std::vector<v1::File> out;
+  for (const v1::File& file : files) {
+    if (absl::EndsWith(file.path(), ".safetensors")) return {};
+    if (file.path() == kSuiteFile || file.path() == dev->second ||
+        file.path() == described.classes) {
+      out.push_back(file);
+    }
+  }
+  return out;
+}
+
 SuiteRecord Describe(const v1::AddSuiteRequest& request, const SuiteName& name,
                      const SuiteDescription& described,
                      const std::vector<v1::File>& files,
@@ -93,6 +112,9 @@ SuiteRecord Describe(const v1::AddSuiteRequest& request, const SuiteName& name,
   suite.set_higher_is_better(described.higher_is_better);
   suite.mutable_split_items()->insert(described.split_items.begin(),
                                       described.split_items.end());
+  for (v1::File& file : PublicFiles(described, files)) {
+    *suite.add_public_files() = std::move(file);
+  }
   record.mutable_files()->Add(files.begin(), files.end());
   record.set_own_margin(request.has_margin());
   return record;

@@ -69,6 +69,24 @@ class SuiteCatalogTest : public ::testing::Test {
   const Caller chief_{.user = "users/chief", .role = v1::User::MAINTAINER};
 };
 
+TEST_F(SuiteCatalogTest, OnlyTheDevSplitIsPublic) {
+  EXPECT_EQ(suites_.Add(chief_, Prose(2))->public_files_size(), 0);
+  auto request = Prose(3);
+  std::string yaml = kYaml;
+  yaml.replace(yaml.rfind('}'), 1, ", dev: d.jsonl}");
+  request.mutable_files()->DeleteSubrange(0, 1);
+  AddFile(request, "suite.yaml", yaml);
+  AddFile(request, "d.jsonl", R"({"id":"1","input_ids":[4,2]})");
+  auto suite = suites_.Add(chief_, request);
+  ASSERT_TRUE(suite.ok()) << suite.status();
+  std::vector<std::string> paths;
+  for (const v1::File& file : suite->public_files()) {
+    paths.push_back(file.path());
+  }
+  EXPECT_THAT(paths, ::testing::ElementsAre("d.jsonl", "suite.yaml"));
+  EXPECT_EQ(suite->split_items().at("dev"), 1);
+}
+
 TEST_F(SuiteCatalogTest, NewSuiteIsCheckedWithThePolicysMargin) {
   auto suite = suites_.Add(chief_, Prose(3));
   ASSERT_TRUE(suite.ok()) << suite.status();

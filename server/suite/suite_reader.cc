@@ -133,11 +133,13 @@ absl::StatusOr<std::map<std::string, std::string>> Splits(
   return out;
 }
 
-absl::Status CheckDetails(const YAML::Node& root, const FileMap& files) {
+absl::Status CheckDetails(const YAML::Node& root, const FileMap& files,
+                          SuiteDescription& out) {
   if (YAML::Node classes = root["classes"]; classes.IsDefined()) {
     if (!classes.IsScalar() || !files.contains(classes.Scalar())) {
       return Wrong(kSuiteFile, "classes must name a file beside it");
     }
+    out.classes = classes.Scalar();
   }
   if (YAML::Node prefix = root["prefix_ids"]; prefix.IsDefined()) {
     bool is_ids = prefix.IsSequence();
@@ -193,7 +195,7 @@ absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
         absl::StrCat("higher_is_better is ", higher, "; for ", out.metric,
                      " it is ", out.higher_is_better ? "true" : "false"));
   }
-  CAIRN_RETURN_IF_ERROR(CheckDetails(root, files));
+  CAIRN_RETURN_IF_ERROR(CheckDetails(root, files, out));
   CAIRN_ASSIGN_OR_RETURN(out.splits, Splits(root, files));
   return out;
 }

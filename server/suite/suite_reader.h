@@ -21,8 +21,11 @@ struct SuiteDescription {
   bool higher_is_better = false;
   std::string description;
   std::string license;
-  std::map<std::string, std::string> splits;  // search, gate, audit -> file
+  // search, gate, audit and, where there is one, dev -> file.
+  std::map<std::string, std::string> splits;
   std::map<std::string, int64_t> split_items;
+  // The file of classes, empty when there is none.
+  std::string classes;
 };
 
 // Reads a suite's directory whole and checks it as strictly as a worker will:
