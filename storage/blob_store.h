@@ -40,9 +40,10 @@ class BlobWriter {
   virtual int64_t size() const = 0;
   // Reads back what was appended, to compare a resent range.
   virtual absl::Status ReadBack(int64_t offset, absl::Span<char> out) const = 0;
-  // Ends the upload. The bytes become the blob `digest` once they were hashed
-  // to it and are durable; INVALID_ARGUMENT when they hash to something else,
-  // and the upload is then gone. Storing what is stored already is success.
+  // The bytes become the blob `digest` once they were hashed to it and are
+  // durable; INVALID_ARGUMENT when they hash to something else. Storing what
+  // is stored already is success. The upload stays, whole, until it is
+  // abandoned: who crashes before noting what became of it commits it again.
   virtual absl::Status Commit(const Digest& digest) && = 0;
 };
 
@@ -87,7 +88,7 @@ class BlobStore {
   // false.
   virtual absl::Status List(
       const std::function<bool(const BlobStat&)>& visit) const = 0;
-  // Ids of all uploads that were begun and neither committed nor abandoned.
+  // Ids of all uploads that were begun and not abandoned.
   virtual absl::StatusOr<std::vector<std::string>> ListUploads() const = 0;
 };
 

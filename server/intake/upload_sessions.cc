@@ -234,12 +234,6 @@ absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
                                                 const Digest& digest) {
   CAIRN_ASSIGN_OR_RETURN(auto loan, writers_.Borrow(IdOf(record)));
   const int64_t size = loan.writer().size();
-  if (size == 0 && record.size_bytes() > 0) {
-    // Also what is found when a crash came between storing the blob and
-    // noting it: the sender begins again.
-    return absl::UnavailableError(
-        absl::StrCat(record.name(), " holds nothing: begin it again"));
-  }
   if (size != record.size_bytes()) {
     return WithDetails(absl::FailedPreconditionError(absl::StrCat(
                            record.name(), " has ", size, " of ",
@@ -259,6 +253,10 @@ absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
       });
   CAIRN_RETURN_IF_ERROR(written);
   CAIRN_RETURN_IF_ERROR(Failpoint("upload.finished"));
+  // Only now, so that a crash before leaves an upload to finish again; what is
+  // left after one, a pass drops.
+  writer.reset();
+  (void)blobs_.Abandon(IdOf(record));
   if (is_refused) return Annotate(committed, record.name());
   return MakeBlob(digest, size);
 }

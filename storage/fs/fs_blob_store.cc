@@ -86,9 +86,38 @@ class FsBlobStore::Layout {
     return SyncDirectory(directory_);
   }
 
-  // Gives a synced file of `uploads` the name of the blob whose bytes it
+  // Syncs a temporary file and gives it the name of the blob whose bytes it
   // holds. A file of that name is replaced by its equal, which also heals it.
   absl::Status Publish(PosixFile& file, const Digest& digest) {
+    return PublishAs(file, file.path(), digest);
+  }
+
+  // The same for an upload, which keeps its own name, too.
+  absl::Status PublishUpload(PosixFile& file, const Digest& digest) {
+    const std::string second = NewTemporaryPath();
+    if (link(file.path().c_str(), second.c_str()) != 0) {
+      return FileError(errno, "link", file.path());
+    }
+    absl::Status published = PublishAs(file, second, digest);
+    // Left over also by a rename() onto a link of the same file, which does
+    // nothing.
+    (void)unlink(second.c_str());
+    return published;
+  }
+
+  std::string NewTemporaryPath() const {
+    return absl::StrCat(uploads(), "/", ToHex(RandomBytes(16)), kTemporary);
+  }
+
+  // Held while a blob gets its name or time, and while one is removed for
+  // being old: the two must not interleave.
+  Mutex& LockOf(const Digest& digest) {
+    return locks_[digest.bytes()[0] % locks_.size()];
+  }
+
+ private:
+  absl::Status PublishAs(PosixFile& file, const std::string& path,
+                         const Digest& digest) {
     const std::string fan = FanPath(digest.bytes()[0]);
     if (mkdir(fan.c_str(), 0755) == 0) {
       CAIRN_RETURN_IF_ERROR(SyncDirectory(blobs()));
@@ -100,20 +129,13 @@ class FsBlobStore::Layout {
       // Not to be removed as old between its time and its name.
       MutexLock lock(LockOf(digest));
       CAIRN_RETURN_IF_ERROR(file.SetModifiedNow());
-      if (rename(file.path().c_str(), BlobPath(digest).c_str()) != 0) {
+      if (rename(path.c_str(), BlobPath(digest).c_str()) != 0) {
         return FileError(errno, "store blob as", BlobPath(digest));
       }
     }
     return SyncDirectory(fan);
   }
 
-  // Held while a blob gets its name or time, and while one is removed for
-  // being old: the two must not interleave.
-  Mutex& LockOf(const Digest& digest) {
-    return locks_[digest.bytes()[0] % locks_.size()];
-  }
-
- private:
   const std::string directory_;
   std::array<Mutex, 64> locks_;
 };
@@ -152,12 +174,11 @@ class FsBlobWriter : public BlobWriter {
     CAIRN_RETURN_IF_ERROR(HashRest());
     Digest actual = hasher_.Finish();
     if (actual != digest) {
-      (void)unlink(file_.path().c_str());
       return absl::InvalidArgumentError(
           absl::StrCat("the bytes hash to ", actual.hex(), ", not to ",
                        digest.hex(), ": send them again"));
     }
-    return layout_->Publish(file_, digest);
+    return layout_->PublishUpload(file_, digest);
   }
 
  private:
@@ -262,8 +283,7 @@ absl::StatusOr<Digest> FsBlobStore::Put(absl::string_view bytes) {
       Touch(digest).ok()) {
     return digest;
   }
-  const std::string path =
-      absl::StrCat(layout_->uploads(), "/", ToHex(RandomBytes(16)), kTemporary);
+  const std::string path = layout_->NewTemporaryPath();
   CAIRN_ASSIGN_OR_RETURN(PosixFile file,
                          PosixFile::Open(path, O_RDWR | O_CREAT | O_EXCL));
   absl::Status status = file.WriteAt(0, bytes);

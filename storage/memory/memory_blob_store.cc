@@ -65,7 +65,6 @@ class MemoryBlobWriter : public BlobWriter {
   absl::Status Commit(const Digest& digest) && override {
     Digest actual = Digest::Of(bytes_);
     if (actual != digest) {
-      CAIRN_RETURN_IF_ERROR(store_.Abandon(id_));
       return absl::InvalidArgumentError(
           absl::StrCat("the bytes hash to ", actual.hex(), ", not to ",
                        digest.hex(), ": send them again"));
@@ -201,7 +200,7 @@ void MemoryBlobStore::CommitUpload(const std::string& id, const Digest& digest,
   auto shared = std::make_shared<const std::string>(std::move(bytes));
   absl::Time now = clock_.Now();
   MutexLock lock(mutex_);
-  uploads_.erase(id);
+  uploads_[id] = *shared;
   blobs_[digest] = Blob{.bytes = std::move(shared), .stored_at = now};
 }
 
