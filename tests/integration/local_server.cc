@@ -14,7 +14,7 @@ LocalServer::LocalServer(const std::vector<grpc::Service*>& services) {
   auto authority = MakeAuthority("test", start, absl::Hours(2));
   CAIRN_CHECK(authority.ok());
   auto certificate =
-      MakeServerCertificate(*authority, {"localhost"}, start, absl::Hours(2));
+      MakeServerCertificate(*authority, {"127.0.0.1"}, start, absl::Hours(2));
   CAIRN_CHECK(certificate.ok());
   ca_ = authority->certificate;
   grpc::SslServerCredentialsOptions tls;
@@ -22,12 +22,12 @@ LocalServer::LocalServer(const std::vector<grpc::Service*>& services) {
       {certificate->key, certificate->certificate});
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort("localhost:0", grpc::SslServerCredentials(tls),
+  builder.AddListeningPort("127.0.0.1:0", grpc::SslServerCredentials(tls),
                            &port);
   for (grpc::Service* service : services) builder.RegisterService(service);
   server_ = builder.BuildAndStart();
   CAIRN_CHECK(server_ != nullptr);
-  address_ = absl::StrCat("localhost:", port);
+  address_ = absl::StrCat("127.0.0.1:", port);
 }
 
 LocalServer::~LocalServer() { server_->Shutdown(); }
