@@ -8,8 +8,7 @@
 namespace cairn {
 namespace {
 
-constexpr int kWindowBytes = 1 << 20;
-constexpr size_t kQuotaBytes = 384 << 20;
+constexpr size_t kQuotaBytes = 192 << 20;
 constexpr int kKeepaliveTimeMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kPingIntervalMinMs = 10'000;
@@ -18,9 +17,6 @@ constexpr int kPingIntervalMinMs = 10'000;
 
 void BoundTransport(grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES,
-                             kWindowBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
                              kKeepaliveTimeoutMs);

@@ -6,13 +6,14 @@
 namespace cairn {
 
 // Bounds what a server's transport keeps in memory for its peers: messages of
-// at most kMessageBytesMax, a fixed window a stream, a quota as the last
-// fence. Connections whose peer is gone are found by keep-alive pings.
+// at most kMessageBytesMax, and a quota for all windows. Connections whose
+// peer is gone are found by keep-alive pings.
 //
-// The window is fixed because the transport's own estimate grows without
-// bound while a busy disk lets streams wait: 16 uploads at once took 600 MiB
-// so, and 60 MiB with 1 MiB windows, at the same speed. 1 MiB carries 16 MB/s
-// over a line of 60 ms.
+// The windows follow the transport's own estimate of the line. Fixed ones
+// would bound memory by themselves, but the transport does not widen them past
+// 64 KiB and the message that is being read: over a line of 60 ms a stream
+// then moves 3 MB/s. The estimate grows while streams wait for a busy disk;
+// the quota shrinks the windows before that costs much.
 void BoundTransport(grpc::ServerBuilder& builder);
 
 }  // namespace cairn

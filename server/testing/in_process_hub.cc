@@ -87,16 +87,19 @@ void InProcessHub::AddPerson(const std::string& name, v1::User::Role role) {
   Must(Connect(name)->Call(&v1::IdentityService::Stub::RegisterKey, key));
 }
 
-std::unique_ptr<HubChannel> InProcessHub::Connect(const std::string& person) {
-  return ConnectWithToken(person.empty() ? "" : people_.at(person).token);
+std::unique_ptr<HubChannel> InProcessHub::Connect(const std::string& person,
+                                                  const std::string& address) {
+  return ConnectWithToken(person.empty() ? "" : people_.at(person).token,
+                          address);
 }
 
 std::unique_ptr<HubChannel> InProcessHub::ConnectWithToken(
-    const std::string& token) {
-  return Must(HubChannel::Create({.address = server_->grpc_address(),
-                                  .ca_pem = Must(ReadFile(server_->ca_path())),
-                                  .token = token,
-                                  .stop = {}}));
+    const std::string& token, const std::string& address) {
+  return Must(HubChannel::Create(
+      {.address = address.empty() ? server_->grpc_address() : address,
+       .ca_pem = Must(ReadFile(server_->ca_path())),
+       .token = token,
+       .stop = {}}));
 }
 
 const SigningKey& InProcessHub::KeyOf(const std::string& person) const {

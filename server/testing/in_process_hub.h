@@ -29,9 +29,12 @@ class InProcessHub {
 
   // Makes a user with a role, a token and a registered key.
   void AddPerson(const std::string& name, v1::User::Role role);
-  // A connection as that person; "" is a stranger.
-  std::unique_ptr<HubChannel> Connect(const std::string& person);
-  std::unique_ptr<HubChannel> ConnectWithToken(const std::string& token);
+  // A connection as that person; "" is a stranger. `address`: of a proxy that
+  // stands before the hub, on loopback.
+  std::unique_ptr<HubChannel> Connect(const std::string& person,
+                                      const std::string& address = "");
+  std::unique_ptr<HubChannel> ConnectWithToken(const std::string& token,
+                                               const std::string& address = "");
   const SigningKey& KeyOf(const std::string& person) const;
 
   HubServer& server() { return *server_; }
