@@ -6,8 +6,10 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -25,6 +27,8 @@
 #include "server/auth/identity_handler.h"
 #include "server/auth/identity_service.h"
 #include "server/auth/token_authority.h"
+#include "server/backup/hub_backup.h"
+#include "server/flow/schema.h"
 #include "server/http/http_server.h"
 #include "server/intake/contribution_handler.h"
 #include "server/intake/contribution_intake.h"
@@ -33,6 +37,8 @@
 #include "server/jobs/job_queue.h"
 #include "server/jobs/worker_handler.h"
 #include "server/ops/admin_handler.h"
+#include "server/ops/blob_pack_stage.h"
+#include "server/ops/blob_scrub_stage.h"
 #include "server/ops/blob_sweep_stage.h"
 #include "server/ops/event_handler.h"
 #include "server/ops/event_log.h"
@@ -41,12 +47,16 @@
 #include "server/ops/idle_stream_stage.h"
 #include "server/ops/retention_stage.h"
 #include "server/ops/stage_runner.h"
+#include "server/ops/storage_handler.h"
+#include "server/ops/sweep_gate.h"
 #include "server/pull/download_handler.h"
 #include "server/pull/download_resolver.h"
 #include "server/queue/batch_handler.h"
 #include "server/queue/batch_service.h"
 #include "server/queue/batch_stage.h"
 #include "server/queue/hub_line_service.h"
+#include "server/release/exchange_handler.h"
+#include "server/release/local_exchange.h"
 #include "server/release/model_catalog.h"
 #include "server/release/model_handler.h"
 #include "server/release/release_catalog.h"
@@ -75,6 +85,8 @@ namespace {
 constexpr int kCallsPerConnection = 256;
 constexpr int kWatchersMax = 1024;
 constexpr double kUpdateRatioMax = 2.0;
+// On a small disk the reserve is this part of it at most.
+constexpr int64_t kReserveShareMax = 16;
 constexpr absl::Duration kExpiryWarning = absl::Hours(24 * 30);
 
 std::string Under(const std::string& data_dir, const std::string& path) {
@@ -173,6 +185,8 @@ class HubServer::Parts {
   const std::unique_ptr<RocksMetadataStore> metadata_;
   const std::unique_ptr<FsBlobStore> blobs_;
   HubStore store_;
+  SweepGate sweeps_;
+  HubBackup backup_;
   ThreadPool pool_;
   // Apart from the rest, so that heartbeats do not wait for busy disks.
   ThreadPool transfer_pool_;
@@ -191,6 +205,7 @@ class HubServer::Parts {
   BatchService batches_;
   HubLineService line_;
   ModelCatalog models_;
+  LocalExchange exchange_;
   ReleaseCatalog releases_;
   TagTable tags_;
   SuiteCatalog suites_;
@@ -205,13 +220,17 @@ class HubServer::Parts {
   ReviewExpiryStage review_expiry_stage_;
   RetentionStage retention_stage_;
   BlobSweepStage blob_sweep_stage_;
+  BlobScrubStage blob_scrub_stage_;
+  BlobPackStage blob_pack_stage_;
   IdleStreamStage idle_stream_stage_;
   StageRunner stages_;
 
   HubHandler hub_handler_;
   IdentityHandler identity_handler_;
   AdminHandler admin_handler_;
+  StorageHandler storage_handler_;
   ModelHandler model_handler_;
+  ExchangeHandler exchange_handler_;
   SuiteHandler suite_handler_;
   ReleaseHandler release_handler_;
   TagHandler tag_handler_;
@@ -242,6 +261,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       metadata_(std::move(metadata)),
       blobs_(std::move(blobs)),
       store_(*metadata_, *options_.clock),
+      backup_(options_.data_dir, *metadata_, *blobs_, sweeps_, *options_.clock),
       pool_({.threads = config_.threads,
              .queue_max = static_cast<size_t>(config_.requests_queued)}),
       transfer_pool_(
@@ -270,6 +290,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       batches_(store_, jobs_),
       line_(store_, jobs_),
       models_(store_, *blobs_, signer_),
+      exchange_(store_, *blobs_, models_, config_.storage.exchange),
       releases_(store_, line_),
       tags_(store_),
       suites_(store_, *blobs_),
@@ -282,13 +303,26 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       replay_stage_(store_, *blobs_),
       review_expiry_stage_(store_, config_.retention.needs_review),
       retention_stage_(store_, {.rejected = config_.retention.rejected}),
-      blob_sweep_stage_(store_, *blobs_, config_.retention.unreferenced),
+      blob_sweep_stage_(store_, *blobs_, config_.retention.unreferenced,
+                        sweeps_),
+      blob_scrub_stage_(store_, *blobs_, config_.storage.scrub_bytes_per_second,
+                        config_.storage.scrub_every),
+      blob_pack_stage_(
+          *blobs_, *blobs_, *options_.clock,
+          {.bytes_per_second = config_.storage.pack_bytes_per_second,
+           .min_age = config_.storage.pack_after}),
       idle_stream_stage_(transfers_),
       stages_(store_),
       hub_handler_(DescribeHub(keys_, config_)),
       identity_handler_(identities_, {tokens_, pool_}),
       admin_handler_(identities_, store_, *blobs_, {tokens_, pool_}),
+      storage_handler_(
+          store_, *blobs_,
+          {.free_bytes = [this] { return FreeBytes(options_.data_dir); },
+           .reserve_bytes = config_.storage.reserve_bytes},
+          std::bind_front(&HubBackup::Make, &backup_), {tokens_, pool_}),
       model_handler_(models_, {tokens_, pool_}),
+      exchange_handler_(exchange_, {tokens_, pool_}),
       suite_handler_(suites_, {tokens_, pool_}),
       release_handler_(releases_, {tokens_, pool_}),
       tag_handler_(tags_, {tokens_, pool_}),
@@ -303,15 +337,16 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
   for (Stage* stage : std::initializer_list<Stage*>{
            &screen_stage_, &gate_stage_, &suite_check_stage_, &batch_stage_,
            &auto_batch_stage_, &replay_stage_, &review_expiry_stage_,
-           &retention_stage_, &blob_sweep_stage_, &idle_stream_stage_, &jobs_,
-           &uploads_}) {
+           &retention_stage_, &blob_sweep_stage_, &blob_scrub_stage_,
+           &blob_pack_stage_, &idle_stream_stage_, &jobs_, &uploads_}) {
     stages_.Add(*stage);
   }
 }
 
 void HubServer::Parts::RegisterServices(grpc::ServerBuilder& builder) {
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
-           &hub_handler_, &identity_handler_, &admin_handler_, &model_handler_,
+           &hub_handler_, &identity_handler_, &admin_handler_,
+           &storage_handler_, &model_handler_, &exchange_handler_,
            &suite_handler_, &release_handler_, &tag_handler_, &event_handler_,
            &upload_handler_, &download_handler_, &contribution_handler_,
            &review_handler_, &queue_handler_, &batch_handler_,
@@ -366,12 +401,18 @@ absl::Status HubServer::Parts::ServeHttp() {
 }
 
 MetricSources HubServer::Parts::Metrics() const {
-  return {.store = store_,
-          .stages = stages_,
-          .uploaded_bytes = [this] { return upload_handler_.received_bytes(); },
-          .downloaded_bytes = [this] { return download_handler_.sent_bytes(); },
-          .open_streams = [this] { return transfers_.open_streams(); },
-          .version = CAIRN_VERSION};
+  return {
+      .store = store_,
+      .stages = stages_,
+      .uploaded_bytes = [this] { return upload_handler_.received_bytes(); },
+      .downloaded_bytes = [this] { return download_handler_.sent_bytes(); },
+      .open_streams = [this] { return transfers_.open_streams(); },
+      .version = CAIRN_VERSION,
+      .scrubbed_bytes = [this] { return blob_scrub_stage_.scrubbed_bytes(); },
+      .damaged_blobs = [this] { return blob_scrub_stage_.damaged_blobs(); },
+      .packed_blobs = [this] { return blob_pack_stage_.packed_blobs(); },
+      .free_bytes =
+          [this] { return FreeBytes(options_.data_dir).value_or(-1); }};
 }
 
 HttpResponse HubServer::Parts::AnswerHttp(absl::string_view path) const {
@@ -415,11 +456,15 @@ absl::StatusOr<std::unique_ptr<HubServer>> HubServer::Start(Options options) {
   CAIRN_RETURN_IF_ERROR(CheckHubConfig(options.config));
   SetLogLevel(ParseLogLevel(options.config.log_level));
   CAIRN_ASSIGN_OR_RETURN(HubKeys keys, LoadHubKeys(options.data_dir));
-  CAIRN_ASSIGN_OR_RETURN(
-      auto metadata,
-      RocksMetadataStore::Open(MetadataDirectory(options.data_dir)));
+  CAIRN_ASSIGN_OR_RETURN(auto metadata,
+                         RocksMetadataStore::Open(
+                             MetadataDirectory(options.data_dir), HubSchema()));
+  CAIRN_ASSIGN_OR_RETURN(int64_t disk_bytes, DiskBytes(options.data_dir));
+  int64_t& reserve_bytes = options.config.storage.reserve_bytes;
+  reserve_bytes = std::min(reserve_bytes, disk_bytes / kReserveShareMax);
   CAIRN_ASSIGN_OR_RETURN(auto blobs,
-                         FsBlobStore::Open(BlobDirectory(options.data_dir)));
+                         FsBlobStore::Open(BlobDirectory(options.data_dir),
+                                           {.reserve_bytes = reserve_bytes}));
   auto parts = std::make_unique<Parts>(std::move(options), std::move(keys),
                                        std::move(metadata), std::move(blobs));
   std::unique_ptr<HubServer> server(new HubServer(std::move(parts)));

@@ -14,7 +14,9 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
+#include "server/backup/hub_restore.h"
 #include "server/config/hub_config.h"
+#include "server/flow/schema.h"
 #include "server/hub_server.h"
 #include "server/setup/hub_keys.h"
 #include "server/setup/hub_setup.h"
@@ -42,6 +44,10 @@ constexpr char kCertifyExample[] =
     "Example:\n"
     "  cairnd certify --data-dir /var/lib/cairn --name hub.example.org\n";
 
+constexpr char kRestoreExample[] =
+    "Example:\n"
+    "  cairnd restore --from /backup/cairn --data-dir /var/lib/cairn\n";
+
 struct Flags {
   std::string data_dir;
   std::vector<std::string> names;
@@ -51,6 +57,8 @@ struct Flags {
   std::string http_listen;
   std::string ready_file;
   bool is_behind_proxy = false;
+  std::string backup;
+  std::string snapshot;
   std::string root_key;
   int days = 365;
 };
@@ -84,7 +92,7 @@ absl::Status Init(const Flags& flags) {
       .data_dir = flags.data_dir,
       .open_store = [](const std::string& directory)
           -> absl::StatusOr<std::unique_ptr<MetadataStore>> {
-        return RocksMetadataStore::Open(directory);
+        return RocksMetadataStore::Open(directory, HubSchema());
       }};
   if (!flags.names.empty()) options.names = flags.names;
   if (!flags.address.empty()) options.address = flags.address;
@@ -124,6 +132,23 @@ absl::Status Certify(const Flags& flags) {
                                                Clock::System().Now()));
   std::cout << "A new server certificate is in place; restart the hub to use "
                "it.\n";
+  return absl::OkStatus();
+}
+
+absl::Status Restore(const Flags& flags) {
+  RestoreOptions options{.backup = flags.backup,
+                         .snapshot = flags.snapshot,
+                         .data_dir = flags.data_dir};
+  if (!flags.address.empty()) options.address = flags.address;
+  CAIRN_ASSIGN_OR_RETURN(RestoreReport report,
+                         RestoreHub(options, Clock::System()));
+  std::cout << "Restored snapshot " << report.snapshot << " with "
+            << report.blobs << " blobs, each compared with its digest, to "
+            << flags.data_dir
+            << "\nNew administrator's home: " << report.admin_home
+            << "\nThe root key is in no backup: keep the one you have.\n"
+            << "Start the hub with: cairnd --data-dir " << flags.data_dir
+            << "\n";
   return absl::OkStatus();
 }
 
@@ -237,6 +262,26 @@ CLI::App* AddCertify(CLI::App& app, Flags& flags) {
   return certify;
 }
 
+CLI::App* AddRestore(CLI::App& app, Flags& flags) {
+  CLI::App* restore = app.add_subcommand(
+      "restore", "Make a data directory of a backup, and verify every byte");
+  restore->footer(kRestoreExample);
+  restore
+      ->add_option("--from", flags.backup,
+                   "Directory that `cairn admin backup` wrote to")
+      ->required();
+  restore->add_option("--snapshot", flags.snapshot,
+                      "Name of the snapshot [the newest]");
+  restore
+      ->add_option("--data-dir", flags.data_dir,
+                   "Directory to make; it must not exist, or be empty")
+      ->required();
+  restore->add_option("--address", flags.address,
+                      "HOST:PORT that the administrator's home names "
+                      "[127.0.0.1:7443]");
+  return restore;
+}
+
 int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("cairnd: the hub of a Cairn community", "cairnd");
@@ -244,6 +289,7 @@ int Main(int argc, char** argv) {
   CLI::App* init = AddInit(app, flags);
   CLI::App* delegate = AddDelegate(app, flags);
   CLI::App* certify = AddCertify(app, flags);
+  CLI::App* restore = AddRestore(app, flags);
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty() && flags.data_dir.empty()) {
@@ -255,6 +301,7 @@ int Main(int argc, char** argv) {
   absl::Status status = init->parsed()       ? Init(flags)
                         : delegate->parsed() ? Delegate(flags)
                         : certify->parsed()  ? Certify(flags)
+                        : restore->parsed()  ? Restore(flags)
                                              : Serve(flags);
   if (!status.ok()) {
     std::cerr << "cairnd: " << status.message() << "\n";

@@ -21,6 +21,8 @@ namespace cairn {
 struct BlobStat {
   Digest digest;
   int64_t size_bytes = 0;
+  // What it takes up: less than its size when it is kept packed.
+  int64_t stored_bytes = 0;
   absl::Time stored_at;
 };
 
@@ -51,7 +53,10 @@ class BlobWriter {
 bool IsUploadId(absl::string_view text);
 
 // Content-addressed bytes. A blob is visible under a digest only after its
-// bytes were hashed to it and are durable. Thread-safe.
+// bytes were hashed to it and are durable. How a store keeps them is its own
+// affair: readers get the plain bytes, or DATA_LOSS naming the blob where the
+// store itself notices that they changed. Writes are RESOURCE_EXHAUSTED with
+// reason STORAGE_FULL while there is no room; reads go on. Thread-safe.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
@@ -74,6 +79,9 @@ class BlobStore {
   virtual absl::Status Abandon(absl::string_view upload_id) = 0;
   // Stores bytes in memory as one blob, durably.
   virtual absl::StatusOr<Digest> Put(absl::string_view bytes) = 0;
+  // The same for all bytes of a source, read once from front to back in
+  // bounded memory.
+  virtual absl::StatusOr<Digest> PutFrom(const ByteSource& source) = 0;
   // Sets `stored_at` of a blob to now, durably enough to outlive the process.
   // Whoever is about to write the first record that names a blob stores or
   // touches it first: that keeps the sweeper away. NOT_FOUND when it is gone.
@@ -84,10 +92,15 @@ class BlobStore {
   // with respect to Put, Commit and Touch. True when it was removed.
   virtual absl::StatusOr<bool> RemoveIfOlder(const Digest& digest,
                                              absl::Time cutoff) = 0;
-  // Calls `visit` with every blob, in no particular order, until it returns
-  // false.
-  virtual absl::Status List(
+  // Calls `visit` with every blob from `first` on, in the order of digests,
+  // until it returns false.
+  virtual absl::Status ListFrom(
+      const Digest& first,
       const std::function<bool(const BlobStat&)>& visit) const = 0;
+  // The same with all blobs.
+  absl::Status List(const std::function<bool(const BlobStat&)>& visit) const {
+    return ListFrom(Digest(), visit);
+  }
   // Ids of all uploads that were begun and not abandoned.
   virtual absl::StatusOr<std::vector<std::string>> ListUploads() const = 0;
 };

@@ -5,6 +5,7 @@
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/cli/paging.h"
+#include "client/cli/storage_commands.h"
 #include "client/names.h"
 #include "client/policy_yaml.h"
 #include "core/base/digest.h"
@@ -25,10 +26,6 @@ struct UserOptions {
 struct TokenOptions {
   std::string name;
   std::string expires;
-};
-
-struct CheckOptions {
-  bool read_blobs = false;
 };
 
 std::string UserName(const std::string& text) {
@@ -116,35 +113,6 @@ absl::Status RevokeTokens(Session& session, const TokenOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Check(Session& session, const CheckOptions& options) {
-  v1::CheckRequest request;
-  request.set_read_blobs(options.read_blobs);
-  CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
-  CAIRN_ASSIGN_OR_RETURN(
-      v1::CheckResponse told,
-      hub->Call(&AdminService::Stub::Check, request,
-                {.deadline = absl::Hours(2), .patience = absl::Seconds(60)}));
-  PrintResource(session, told, [&] {
-    return absl::StrCat(told.records(), " records, ", told.blobs(), " blobs: ",
-                        told.problems().empty()
-                            ? "sound"
-                            : absl::StrJoin(told.problems(), "\n"));
-  });
-  if (!told.problems().empty()) session.set_exit_code(7);
-  return absl::OkStatus();
-}
-
-void AddUnbuilt(CommandLine& admin, const std::string& name,
-                const std::string& what) {
-  struct None {};
-  admin.Add<None>(
-      name, what, absl::StrCat("cairn admin ", name), [](Parameters&, None&) {},
-      [name](Session&, const None&) -> absl::Status {
-        return absl::UnimplementedError(
-            absl::StrCat("`cairn admin ", name, "` is not built yet"));
-      });
-}
-
 }  // namespace
 
 void AddAdminCommands(CommandLine& root) {
@@ -184,16 +152,7 @@ void AddAdminCommands(CommandLine& root) {
         p.Argument("NAME", o.name, "The user");
       },
       RevokeTokens);
-  admin.Add<CheckOptions>(
-      "check", "Check that the hub's records and blobs are sound",
-      "cairn admin check --read-blobs",
-      [](Parameters& p, CheckOptions& o) {
-        p.Flag("--read-blobs", o.read_blobs,
-               "Also read every blob and compare its digest");
-      },
-      Check);
-  AddUnbuilt(admin, "backup", "Back the hub up");
-  AddUnbuilt(admin, "stats", "Show figures of the hub");
+  AddStorageCommands(admin);
 }
 
 }  // namespace cairn::cli

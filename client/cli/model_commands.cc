@@ -1,5 +1,9 @@
+#include <filesystem>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "cairn/v1/exchange.grpc.pb.h"
 #include "cairn/v1/model.grpc.pb.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
@@ -21,6 +25,7 @@ struct CreateOptions {
   std::string from;
   std::string policy;
   std::string license;
+  bool on_hub = false;
 };
 
 struct ModelOptions {
@@ -67,6 +72,25 @@ absl::StatusOr<ModelFiles> UploadModel(Session& session, HubChannel& hub,
   return files;
 }
 
+// From a directory that the hub reads itself.
+absl::Status ImportModel(Session& session, HubChannel& hub,
+                         v1::CreateModelRequest model,
+                         const std::string& directory) {
+  v1::ImportModelRequest request;
+  *request.mutable_model() = std::move(model);
+  request.set_directory(std::filesystem::absolute(directory));
+  CAIRN_ASSIGN_OR_RETURN(v1::ImportModelResponse response,
+                         hub.Call(&v1::ExchangeService::Stub::ImportModel,
+                                  request, {.deadline = absl::Hours(2)}));
+  if (!response.left_out().empty()) {
+    session.Note(
+        absl::StrCat("left out: ", absl::StrJoin(response.left_out(), ", ")));
+  }
+  PrintResource(session, response.model(),
+                [&] { return DescribeModel(response.model()); });
+  return absl::OkStatus();
+}
+
 absl::Status CreateModel(Session& session, const CreateOptions& options) {
   v1::CreateModelRequest request;
   CAIRN_ASSIGN_OR_RETURN(std::string name, ModelName(options.model));
@@ -78,6 +102,9 @@ absl::Status CreateModel(Session& session, const CreateOptions& options) {
   request.set_license(options.license);
   request.set_request_id(ToHex(RandomBytes(16)));
   CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
+  if (options.on_hub) {
+    return ImportModel(session, *hub, std::move(request), options.from);
+  }
   CAIRN_ASSIGN_OR_RETURN(ModelFiles files,
                          UploadModel(session, *hub, options.from));
   for (v1::ModelFile& file : files.files) *request.add_files() = file;
@@ -146,6 +173,9 @@ void AddModelCommands(CommandLine& root) {
                          "tokenizer files");
         p.Option("--policy", o.policy, "Policy file (YAML)");
         p.Option("--license", o.license, "SPDX licence identifier");
+        p.Flag("--on-hub", o.on_hub,
+               "--from is a directory of the hub's machine, in the one that "
+               "its setting storage.exchange opens; nothing is sent");
       },
       CreateModel);
   struct None {};

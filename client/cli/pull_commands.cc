@@ -4,6 +4,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cairn/v1/exchange.grpc.pb.h"
 #include "client/base_finder.h"
 #include "client/cli/command.h"
 #include "client/cli/output.h"
@@ -24,11 +25,30 @@ struct Options {
   std::string directory;
   std::string trust;
   bool offline_verify = false;
+  bool on_hub = false;
+  bool tensors = false;
 };
 
 int HashThreads() {
   const unsigned cores = std::thread::hardware_concurrency();
   return cores == 0 ? 1 : static_cast<int>(std::min(cores, 8U));
+}
+
+// The hub itself writes the directory.
+absl::Status Export(Session& session, HubChannel& hub,
+                    const v1::Release& release, const Options& options) {
+  v1::ExportReleaseRequest request;
+  request.set_release(release.name());
+  request.set_directory(std::filesystem::absolute(options.directory));
+  CAIRN_RETURN_IF_ERROR(
+      hub.Call(&v1::ExchangeService::Stub::ExportRelease, request,
+               {.deadline = absl::Hours(2), .retry = Retry::kUnsent}));
+  PrintResource(session, release, [&] {
+    return absl::StrCat("the hub wrote ", release.name(), " (",
+                        ShortDigest(release.digest()), ") to ",
+                        request.directory());
+  });
+  return absl::OkStatus();
 }
 
 absl::Status Pull(Session& session, const Options& options) {
@@ -43,6 +63,7 @@ absl::Status Pull(Session& session, const Options& options) {
     session.Warn(absl::StrCat(
         release.name(), " is marked as not to be used: ", release.yanked()));
   }
+  if (options.on_hub) return Export(session, *hub, release, options);
   PullOptions pull;
   CAIRN_ASSIGN_OR_RETURN(pull.root_fingerprint, session.RootFingerprint());
   pull.meter = [&](const std::string& label, int64_t total) {
@@ -79,7 +100,10 @@ absl::StatusOr<std::string> ReadTrust(const std::string& trust) {
 }
 
 absl::Status Verify(Session& session, const Options& options) {
-  VerifyOptions verify{.root_fingerprint = "", .threads = HashThreads()};
+  VerifyOptions verify{
+      .root_fingerprint = "",
+      .threads = HashThreads(),
+      .depth = options.tensors ? VerifyDepth::kTensors : VerifyDepth::kFiles};
   if (!options.trust.empty()) {
     CAIRN_ASSIGN_OR_RETURN(verify.root_fingerprint, ReadTrust(options.trust));
   } else {
@@ -119,6 +143,9 @@ void AddPullCommands(CommandLine& root) {
             "Empty, or pulled before: then only what changed is fetched");
         p.Flag("--offline-verify", o.offline_verify,
                "Verify the directory afterwards as `cairn verify` does");
+        p.Flag("--on-hub", o.on_hub,
+               "DIR is one to make on the hub's machine, in the one that its "
+               "setting storage.exchange opens; nothing is sent");
       },
       Pull);
   root.Add<Options>(
@@ -129,6 +156,9 @@ void AddPullCommands(CommandLine& root) {
         p.Option("--trust", o.trust,
                  "Fingerprint of the root to trust, or a file with it "
                  "(default: the home's)");
+        p.Flag("--tensors", o.tensors,
+               "Also recompute the release's digest from every tensor, which "
+               "hashes all bytes twice");
       },
       Verify);
 }

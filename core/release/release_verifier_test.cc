@@ -100,10 +100,11 @@ class ReleaseVerifierTest : public ::testing::Test {
     Spill(directory_ / "cairn-release.json", *text);
   }
 
-  absl::Status Verify() {
+  absl::Status Verify(VerifyDepth depth = VerifyDepth::kFiles) {
     return VerifyDirectory(
                directory_.string(),
-               {.root_fingerprint = RootFingerprint(root_.public_hex())})
+               {.root_fingerprint = RootFingerprint(root_.public_hex()),
+                .depth = depth})
         .status();
   }
 
@@ -120,6 +121,7 @@ class ReleaseVerifierTest : public ::testing::Test {
 
 TEST_F(ReleaseVerifierTest, AcceptsWhatWasPublished) {
   EXPECT_TRUE(Verify().ok()) << Verify();
+  EXPECT_TRUE(Verify(VerifyDepth::kTensors).ok());
 }
 
 TEST_F(ReleaseVerifierTest, RefusesEveryFlippedBit) {
@@ -185,7 +187,9 @@ TEST_F(ReleaseVerifierTest, RefusesADigestThatTheFilesDoNotHave) {
   v1::ReleaseManifest manifest = Describe();
   manifest.set_digest("sha256:" + std::string(64, '0'));
   PublishWith(root_, release_key_, manifest, Delegate(release_key_));
-  ExpectBroken("have the digest");
+  absl::Status status = Verify(VerifyDepth::kTensors);
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("have the digest"));
 }
 
 TEST_F(ReleaseVerifierTest, RefusesTheDocumentOfAnotherRelease) {

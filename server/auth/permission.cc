@@ -53,6 +53,7 @@ const Grant kGrants[] = {
     {Permission::kCheckStore,
      "check the store",
      {Role::MAINTAINER, Role::ADMINISTRATOR}},
+    {Permission::kBackup, "back up the hub", {Role::ADMINISTRATOR}},
     {Permission::kListUsers,
      "list users",
      {Role::MAINTAINER, Role::ADMINISTRATOR}},

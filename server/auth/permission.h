@@ -25,7 +25,8 @@ enum class Permission {
   kManageModels,    // create models, set policy
   kManageSuites,    // add suites
   kManageReleases,  // tags, rollback, revert, yank
-  kCheckStore,      // admin check
+  kCheckStore,      // admin check, admin stats
+  kBackup,          // copies of the hub
   kListUsers,       // who there is
   kManageUsers,     // users, tokens, trust
   kWork,            // lease and complete jobs

@@ -28,7 +28,8 @@ const std::map<v1::User::Role, std::set<P>>& Expected() {
         P::kManageSuites, P::kManageReleases, P::kCheckStore, P::kListUsers}},
       {v1::User::WORKER, {P::kPull, P::kUpload, P::kWork}},
       {v1::User::ADMINISTRATOR,
-       {P::kRead, P::kPull, P::kCheckStore, P::kListUsers, P::kManageUsers}},
+       {P::kRead, P::kPull, P::kCheckStore, P::kBackup, P::kListUsers,
+        P::kManageUsers}},
   };
   return *kTable;
 }

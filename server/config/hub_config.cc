@@ -66,6 +66,10 @@ Reader Number(Int* out, Int smallest, Int largest) {
   };
 }
 
+Reader Bytes(int64_t* out) {
+  return Number(out, int64_t{0}, int64_t{1} << 50);
+}
+
 Reader Time(absl::Duration* out, absl::Duration smallest) {
   return [=](const Place& place, const YAML::Node& node) -> absl::Status {
     std::string wanted =
@@ -170,6 +174,16 @@ Section Settings(HubConfig& config) {
                {"needs_review", Time(&config.retention.needs_review, kSecond)},
                {"unreferenced",
                 Time(&config.retention.unreferenced, absl::Minutes(1))}})},
+      {"storage",
+       Nested({{"reserve_bytes", Bytes(&config.storage.reserve_bytes)},
+               {"pack_bytes_per_second",
+                Bytes(&config.storage.pack_bytes_per_second)},
+               {"pack_after",
+                Time(&config.storage.pack_after, absl::ZeroDuration())},
+               {"scrub_bytes_per_second",
+                Bytes(&config.storage.scrub_bytes_per_second)},
+               {"scrub_every", Time(&config.storage.scrub_every, kSecond)},
+               {"exchange", Text(&config.storage.exchange)}})},
       {"drain_timeout", Time(&config.drain_timeout, absl::ZeroDuration())},
       {"log_level",
        OneOf(&config.log_level, {"debug", "info", "warning", "error"})},

@@ -42,6 +42,20 @@ struct HubConfig {
     // Blobs that no record names.
     absl::Duration unreferenced = absl::Hours(24);
   };
+  struct Storage {
+    // Space that blobs leave free for records; 0: none.
+    int64_t reserve_bytes = 256 << 20;
+    // Background work on blobs, in bytes read a second; 0: none.
+    int64_t pack_bytes_per_second = 64 << 20;
+    int64_t scrub_bytes_per_second = 32 << 20;
+    // How long a blob is left as it came.
+    absl::Duration pack_after = absl::Minutes(10);
+    // From the end of one scrub of everything to the next.
+    absl::Duration scrub_every = absl::Hours(24 * 7);
+    // Directory of this machine that maintainers may import checkpoints from
+    // and export releases to; empty: none.
+    std::string exchange;
+  };
 
   std::string listen = "127.0.0.1:7443";
   std::string http_listen = "127.0.0.1:7480";
@@ -52,6 +66,7 @@ struct HubConfig {
   Uploads uploads;
   Workers workers;
   Retention retention;
+  Storage storage;
   absl::Duration drain_timeout = absl::Seconds(5);
   std::string log_level = "info";
 };

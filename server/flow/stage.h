@@ -24,6 +24,9 @@ class Stage {
   // error is about the stage as a whole and is tried again later; trouble
   // with one record is that record's verdict.
   virtual absl::StatusOr<int> RunPass() = 0;
+  // Asks the pass under way, if any, to end early, and later ones to do
+  // nothing. Called by another thread; for stages whose passes take seconds.
+  virtual void EndSoon() {}
 };
 
 }  // namespace cairn

@@ -1,5 +1,7 @@
 #include "server/ops/blob_sweep_stage.h"
 
+#include <utility>
+
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
 #include "server/ops/record_walk.h"
@@ -28,8 +30,9 @@ absl::Status VisitNamed(HubStore& store, const BlobStore& blobs,
 }  // namespace
 
 BlobSweepStage::BlobSweepStage(HubStore& store, BlobStore& blobs,
-                               absl::Duration grace)
+                               absl::Duration grace, SweepGate& gate)
     : clock_(store.clock()),
+      gate_(gate),
       sweeper_(
           blobs, store.clock(), grace,
           [&store, &blobs](const std::function<void(const Digest&)>& visit) {
@@ -40,8 +43,11 @@ BlobSweepStage::BlobSweepStage(HubStore& store, BlobStore& blobs,
 absl::StatusOr<int> BlobSweepStage::RunPass() {
   const absl::Duration now = clock_.Monotonic();
   if (now - swept_at_ < period()) return 0;
+  if (!gate_.TryBeginSweep()) return 0;
   swept_at_ = now;
-  CAIRN_ASSIGN_OR_RETURN(SweepResult result, sweeper_.Sweep());
+  auto swept = sweeper_.Sweep();
+  gate_.EndSweep();
+  CAIRN_ASSIGN_OR_RETURN(SweepResult result, std::move(swept));
   if (result.blobs_removed > 0) {
     CAIRN_LOG(kInfo, "swept ", result.blobs_removed, " blobs, ",
               result.bytes_removed, " bytes; ", result.blobs_kept, " stay");

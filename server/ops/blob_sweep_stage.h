@@ -5,6 +5,7 @@
 
 #include "server/flow/hub_store.h"
 #include "server/flow/stage.h"
+#include "server/ops/sweep_gate.h"
 #include "storage/blob_store.h"
 #include "storage/blob_sweeper.h"
 
@@ -14,9 +15,10 @@ namespace cairn {
 // Sweeps once an hour, however often it is asked.
 class BlobSweepStage : public Stage {
  public:
-  // `store` and `blobs` must outlive it. `grace`: for how long a blob stays
-  // that nothing names.
-  BlobSweepStage(HubStore& store, BlobStore& blobs, absl::Duration grace);
+  // All must outlive it. `grace`: for how long a blob stays that nothing
+  // names. Sweeps wait while somebody holds the gate.
+  BlobSweepStage(HubStore& store, BlobStore& blobs, absl::Duration grace,
+                 SweepGate& gate);
 
   absl::string_view name() const override { return "sweep"; }
   absl::Duration period() const override { return absl::Hours(1); }
@@ -24,6 +26,7 @@ class BlobSweepStage : public Stage {
 
  private:
   Clock& clock_;
+  SweepGate& gate_;
   BlobSweeper sweeper_;
   // Monotonic; the first pass comes a period after the start.
   absl::Duration swept_at_;

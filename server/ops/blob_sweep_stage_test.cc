@@ -29,7 +29,8 @@ class BlobSweepStageTest : public ::testing::Test {
   MemoryMetadataStore records_;
   HubStore store_{records_, clock_};
   MemoryBlobStore blobs_{clock_};
-  BlobSweepStage stage_{store_, blobs_, absl::Hours(24)};
+  SweepGate gate_;
+  BlobSweepStage stage_{store_, blobs_, absl::Hours(24), gate_};
 };
 
 TEST_F(BlobSweepStageTest, SweepsWhatNoRecordNamesAfterItsGrace) {
@@ -44,6 +45,18 @@ TEST_F(BlobSweepStageTest, SweepsWhatNoRecordNamesAfterItsGrace) {
   ASSERT_TRUE(stage_.RunPass().ok());
   EXPECT_TRUE(absl::IsNotFound(blobs_.Stat(orphan).status()));
   EXPECT_TRUE(blobs_.Stat(named).ok());
+}
+
+TEST_F(BlobSweepStageTest, NothingIsSweptWhileTheGateIsHeld) {
+  const Digest orphan = *blobs_.Put("orphan");
+  clock_.Advance(absl::Hours(25));
+  {
+    SweepGate::Hold hold(gate_);
+    ASSERT_TRUE(stage_.RunPass().ok());
+    EXPECT_TRUE(blobs_.Stat(orphan).ok());
+  }
+  ASSERT_TRUE(stage_.RunPass().ok());
+  EXPECT_TRUE(absl::IsNotFound(blobs_.Stat(orphan).status()));
 }
 
 TEST_F(BlobSweepStageTest, DamagedNamesStopTheSweep) {

@@ -112,6 +112,24 @@ void AddStages(const StageRunner& runner, std::vector<MetricFamily>& families) {
   families.push_back(std::move(failures));
 }
 
+void AddStorage(const MetricSources& sources,
+                std::vector<MetricFamily>& families) {
+  auto add = [&](std::string name, std::string help, MetricType type,
+                 const std::function<int64_t()>& value) {
+    families.push_back(Single(std::move(name), std::move(help), type,
+                              static_cast<double>(value())));
+  };
+  add("cairn_scrubbed_bytes_total",
+      "Bytes of blobs read again to find damage, since the start",
+      MetricType::Counter, sources.scrubbed_bytes);
+  add("cairn_damaged_blobs", "Blobs known to be damaged", MetricType::Gauge,
+      sources.damaged_blobs);
+  add("cairn_packed_blobs_total", "Blobs packed since the start",
+      MetricType::Counter, sources.packed_blobs);
+  add("cairn_disk_free_bytes", "Bytes free on the disk of the blobs",
+      MetricType::Gauge, sources.free_bytes);
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> RenderMetrics(const MetricSources& sources) {
@@ -129,6 +147,7 @@ absl::StatusOr<std::string> RenderMetrics(const MetricSources& sources) {
   families.push_back(Single("cairn_open_streams", "Streams that move data now",
                             MetricType::Gauge,
                             static_cast<double>(sources.open_streams())));
+  AddStorage(sources, families);
   families.push_back(Single("process_resident_memory_bytes",
                             "Resident memory of the hub", MetricType::Gauge,
                             ResidentBytes()));

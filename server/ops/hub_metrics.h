@@ -19,6 +19,11 @@ struct MetricSources {
   std::function<int64_t()> downloaded_bytes;
   std::function<int64_t()> open_streams;
   std::string version;
+  // The care of blobs.
+  std::function<int64_t()> scrubbed_bytes;
+  std::function<int64_t()> damaged_blobs;
+  std::function<int64_t()> packed_blobs;
+  std::function<int64_t()> free_bytes;
 };
 
 // The hub's metrics in Prometheus' text format. Gauges of records are counted

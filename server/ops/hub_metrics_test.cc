@@ -26,13 +26,21 @@ TEST(HubMetricsTest, CountsRecordsByStateAndBytes) {
                              .uploaded_bytes = [] { return 123; },
                              .downloaded_bytes = [] { return 45; },
                              .open_streams = [] { return 6; },
-                             .version = "9.9.9"});
+                             .version = "9.9.9",
+                             .scrubbed_bytes = [] { return 7; },
+                             .damaged_blobs = [] { return 8; },
+                             .packed_blobs = [] { return 9; },
+                             .free_bytes = [] { return 10; }});
   ASSERT_TRUE(text.ok()) << text.status();
   EXPECT_THAT(*text, HasSubstr("cairn_jobs{state=\"PENDING\"} 1\n"));
   EXPECT_THAT(*text, HasSubstr("cairn_jobs{state=\"LEASED\"} 0\n"));
   EXPECT_THAT(*text, HasSubstr("cairn_uploads_bytes_total 123\n"));
   EXPECT_THAT(*text, HasSubstr("cairn_downloads_bytes_total 45\n"));
   EXPECT_THAT(*text, HasSubstr("cairn_open_streams 6\n"));
+  EXPECT_THAT(*text, HasSubstr("cairn_scrubbed_bytes_total 7\n"));
+  EXPECT_THAT(*text, HasSubstr("cairn_damaged_blobs 8\n"));
+  EXPECT_THAT(*text, HasSubstr("cairn_packed_blobs_total 9\n"));
+  EXPECT_THAT(*text, HasSubstr("cairn_disk_free_bytes 10\n"));
   EXPECT_THAT(*text, HasSubstr("cairn_build_info{version=\"9.9.9\"} 1\n"));
 }
 

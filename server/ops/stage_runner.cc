@@ -33,6 +33,7 @@ void StageRunner::Start() {
 
 void StageRunner::Stop() {
   for (std::jthread& thread : threads_) thread.request_stop();
+  for (Stage* stage : stages_) stage->EndSoon();
   store_.WakeAll();
   threads_.clear();
 }

@@ -1,9 +1,8 @@
 #include "server/ops/store_check.h"
 
-#include <algorithm>
 #include <string>
-#include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
@@ -11,13 +10,16 @@
 #include "core/release/release_digest.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/resource_names.h"
+#include "server/ops/care_tables.h"
 #include "server/ops/record_walk.h"
+#include "storage/blob_scrubber.h"
 
 namespace cairn {
 namespace {
 
 using store::v1::BatchRecord;
 using store::v1::ContributionRecord;
+using store::v1::DamagedBlobRecord;
 using store::v1::JobRecord;
 using store::v1::ModelRecord;
 using store::v1::ReleaseRecord;
@@ -28,7 +30,6 @@ using store::v1::TokenRecord;
 using store::v1::UserRecord;
 
 constexpr int kProblemsMax = 1000;
-constexpr int64_t kTileBytes = 1 << 20;
 
 // One run over the store.
 class Inspection {
@@ -37,6 +38,7 @@ class Inspection {
       : reader_(reader), blobs_(blobs), how_(how) {}
 
   absl::StatusOr<v1::CheckResponse> Run() && {
+    CAIRN_RETURN_IF_ERROR(CheckDamaged());
     CAIRN_RETURN_IF_ERROR(CheckModels());
     CAIRN_RETURN_IF_ERROR(CheckReleases());
     CAIRN_RETURN_IF_ERROR(CheckTags());
@@ -217,31 +219,29 @@ class Inspection {
              absl::StrCat("blob ", named.sha256, " has ", stat->size_bytes,
                           " bytes and not ", named.size_bytes));
     }
-    if (!seen_.insert(*digest).second) return;
-    response_.set_blobs(response_.blobs() + 1);
-    if (how_ == BlobCheck::kContent) CheckContent(named, *digest);
+    if (seen_.insert(*digest).second) {
+      response_.set_blobs(response_.blobs() + 1);
+      if (how_ == BlobCheck::kContent) CheckContent(*digest);
+    }
+    if (auto it = damaged_.find(*digest); it != damaged_.end()) {
+      Report(named.record, it->second);
+    }
   }
 
-  void CheckContent(const NamedBlob& named, const Digest& digest) {
-    auto source = blobs_.Open(digest);
-    Hasher hasher;
-    std::vector<char> tile(kTileBytes);
-    absl::Status read = source.status();
-    for (int64_t at = 0; read.ok() && at < (*source)->size();) {
-      int64_t size = std::min(kTileBytes, (*source)->size() - at);
-      absl::Span<char> part(tile.data(), static_cast<size_t>(size));
-      read = (*source)->ReadAt(at, part);
-      hasher.Update(absl::string_view(part.data(), part.size()));
-      at += size;
-    }
-    if (!read.ok()) {
-      Report(named.record,
-             absl::StrCat("blob ", named.sha256, ": ", read.message()));
-    } else if (hasher.Finish() != digest) {
-      Report(named.record, absl::StrCat("blob ", named.sha256,
-                                        " does not have its digest: its bytes "
-                                        "changed on the disk"));
-    }
+  void CheckContent(const Digest& digest) {
+    absl::Status read = VerifyBlob(blobs_, digest, [] { return true; });
+    damaged_.erase(digest);
+    if (!read.ok()) damaged_[digest] = std::string(read.message());
+  }
+
+  // What the scrub found.
+  absl::Status CheckDamaged() {
+    return Each<DamagedBlobRecord>(
+        "damaged blobs", [&](const DamagedBlobRecord& record) -> absl::Status {
+          auto digest = Digest::Parse(record.blob().sha256());
+          if (digest.ok()) damaged_[*digest] = record.blob().message();
+          return absl::OkStatus();
+        });
   }
 
   const HubReader& reader_;
@@ -249,6 +249,8 @@ class Inspection {
   const BlobCheck how_;
   v1::CheckResponse response_;
   absl::flat_hash_set<Digest> seen_;
+  // What is wrong with them.
+  absl::flat_hash_map<Digest, std::string> damaged_;
 };
 
 }  // namespace

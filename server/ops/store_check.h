@@ -16,8 +16,9 @@ enum class BlobCheck {
 
 // Looks at one consistent state of the store: every record can be read, what
 // it refers to exists, its etag-bearing resource is where its name says, and
-// every blob that a record needs is there. Changes nothing. An error is only
-// returned when the check itself could not be made; what is wrong is in
+// every blob that a record needs is there and not known to be damaged; damage
+// is said of every record that needs the blob. Changes nothing. An error is
+// only returned when the check itself could not be made; what is wrong is in
 // `problems`, at most 1,000.
 absl::StatusOr<v1::CheckResponse> CheckStore(const HubReader& reader,
                                              const BlobStore& blobs,

@@ -1,6 +1,5 @@
 #include "server/release/checkpoint_import.h"
 
-#include <algorithm>
 #include <map>
 #include <string>
 
@@ -11,6 +10,7 @@
 #include "core/release/file_policy.h"
 #include "core/tensor/checkpoint.h"
 #include "server/release/file_assembly.h"
+#include "server/release/file_intake.h"
 
 namespace cairn {
 namespace {
@@ -101,12 +101,10 @@ absl::StatusOr<SegmentMap> StatFiles(
   return out;
 }
 
-absl::StatusOr<Checkpoint> OpenCheckpoint(const BlobStore& blobs,
-                                          const SegmentMap& segments) {
-  FileMap sources;
-  for (const auto& [path, file] : segments) {
-    CAIRN_ASSIGN_OR_RETURN(sources[path], OpenAssembled(blobs, file));
-  }
+// A checkpoint that may become a release, by its headers and config.
+absl::StatusOr<Checkpoint> OpenPublishable(FileMap sources) {
+  std::vector<std::string> paths;
+  for (const auto& [path, source] : sources) paths.push_back(path);
   auto checkpoint = Checkpoint::Open(std::move(sources));
   if (absl::IsNotFound(checkpoint.status())) {
     return Malformed("model.safetensors",
@@ -118,7 +116,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const BlobStore& blobs,
     return Malformed("config.json", "is missing or empty");
   }
   CAIRN_RETURN_IF_ERROR(CheckConfig(checkpoint->config_json(), "config.json"));
-  for (const auto& [path, file] : segments) {
+  for (const std::string& path : paths) {
     if (IsSafetensors(path) && !checkpoint->headers().contains(path)) {
       return ReasonedError(
           absl::StatusCode::kInvalidArgument, "FORBIDDEN_FILE",
@@ -128,6 +126,15 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const BlobStore& blobs,
     }
   }
   return checkpoint;
+}
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(const BlobStore& blobs,
+                                          const SegmentMap& segments) {
+  FileMap sources;
+  for (const auto& [path, file] : segments) {
+    CAIRN_ASSIGN_OR_RETURN(sources[path], OpenAssembled(blobs, file));
+  }
+  return OpenPublishable(std::move(sources));
 }
 
 // Tensor names with the digest of the segment that is their bytes.
@@ -181,33 +188,116 @@ v1::TensorManifest DescribeTensors(
   return out;
 }
 
-}  // namespace
-
-absl::StatusOr<CheckpointFiles> ImportCheckpoint(
-    const BlobStore& blobs,
-    const google::protobuf::RepeatedPtrField<v1::ModelFile>& files) {
-  CAIRN_ASSIGN_OR_RETURN(SegmentMap segments, StatFiles(blobs, files));
+// What is stored, as it will be published.
+absl::StatusOr<CheckpointFiles> Assemble(const BlobStore& blobs,
+                                         SegmentMap segments,
+                                         std::vector<v1::File> described) {
   CAIRN_ASSIGN_OR_RETURN(Checkpoint checkpoint,
                          OpenCheckpoint(blobs, segments));
   CAIRN_ASSIGN_OR_RETURN(auto digests, TensorDigests(checkpoint, segments));
   CheckpointFiles out;
   out.tensors = DescribeTensors(checkpoint, digests);
+  out.files = std::move(described);
+  for (auto& [path, file] : segments) out.segments.push_back(std::move(file));
+  return out;
+}
+
+// Where the blobs of a file end: a safetensors file is its header and one blob
+// a tensor, any other file one blob.
+std::vector<int64_t> BlobEnds(const Checkpoint& checkpoint,
+                              const std::string& path,
+                              const ByteSource& source) {
+  auto header = checkpoint.headers().find(path);
+  if (header == checkpoint.headers().end()) return {source.size()};
+  std::vector<int64_t> ends = {header->second.header_bytes()};
+  for (const TensorEntry& tensor : header->second.tensors()) {
+    ends.push_back(tensor.end);
+  }
+  return ends;
+}
+
+FileSegments SegmentsOf(const IntakeFile& file) {
+  FileSegments out;
+  out.set_path(file.path);
+  int64_t begin = 0;
+  for (size_t i = 0; i < file.ends.size(); ++i) {
+    auto& segment = *out.add_segments();
+    segment.set_sha256(file.blobs[i].hex());
+    segment.set_size_bytes(file.ends[i] - begin);
+    begin = file.ends[i];
+  }
+  return out;
+}
+
+// Stored segments as a file whose digests are to be found.
+absl::StatusOr<IntakeFile> StoredFile(const FileSegments& segments) {
+  IntakeFile file{.path = segments.path()};
+  int64_t end = 0;
+  for (const auto& segment : segments.segments()) {
+    CAIRN_ASSIGN_OR_RETURN(Digest digest, Digest::Parse(segment.sha256()));
+    file.blobs.push_back(digest);
+    file.ends.push_back(end += segment.size_bytes());
+  }
+  return file;
+}
+
+absl::StatusOr<std::vector<IntakeFile>> TakeIn(BlobStore& blobs,
+                                               std::vector<IntakeFile> files) {
+  FileIntake intake(blobs, std::move(files));
+  CAIRN_RETURN_IF_ERROR(intake.Run());
+  return std::move(intake).Take();
+}
+
+}  // namespace
+
+absl::StatusOr<CheckpointFiles> ImportCheckpoint(
+    BlobStore& blobs,
+    const google::protobuf::RepeatedPtrField<v1::ModelFile>& files) {
+  CAIRN_ASSIGN_OR_RETURN(SegmentMap segments, StatFiles(blobs, files));
+  // Headers first: what is malformed is refused before it is read.
+  CAIRN_ASSIGN_OR_RETURN(Checkpoint checkpoint,
+                         OpenCheckpoint(blobs, segments));
+  CAIRN_RETURN_IF_ERROR(TensorDigests(checkpoint, segments));
   std::map<std::string, std::string> declared;
   for (const v1::ModelFile& file : files) {
     declared[file.file().path()] = file.file().sha256();
   }
-  for (auto& [path, file] : segments) {
-    CAIRN_ASSIGN_OR_RETURN(v1::File described,
-                           DescribeFile(path, *checkpoint.files().at(path)));
-    if (described.sha256() != declared.at(path)) {
-      return Malformed(path, absl::StrCat("sha256 is '", declared.at(path),
-                                          "', the uploaded bytes have ",
-                                          described.sha256()));
-    }
-    out.files.push_back(std::move(described));
-    out.segments.push_back(std::move(file));
+  std::vector<IntakeFile> stored;
+  for (const auto& [path, file] : segments) {
+    CAIRN_ASSIGN_OR_RETURN(IntakeFile one, StoredFile(file));
+    stored.push_back(std::move(one));
   }
-  return out;
+  CAIRN_ASSIGN_OR_RETURN(stored, TakeIn(blobs, std::move(stored)));
+  std::vector<v1::File> described;
+  for (IntakeFile& file : stored) {
+    if (file.described.sha256() != declared.at(file.path)) {
+      return Malformed(
+          file.path,
+          absl::StrCat("sha256 is '", declared.at(file.path),
+                       "', the uploaded bytes have ", file.described.sha256()));
+    }
+    described.push_back(std::move(file.described));
+  }
+  return Assemble(blobs, std::move(segments), std::move(described));
+}
+
+absl::StatusOr<CheckpointFiles> ImportSources(BlobStore& blobs,
+                                              const FileMap& files) {
+  CAIRN_ASSIGN_OR_RETURN(Checkpoint checkpoint, OpenPublishable(files));
+  std::vector<IntakeFile> taken;
+  for (const auto& [path, source] : files) {
+    taken.push_back({.path = path,
+                     .source = source,
+                     .ends = BlobEnds(checkpoint, path, *source)});
+  }
+  CAIRN_ASSIGN_OR_RETURN(taken, TakeIn(blobs, std::move(taken)));
+  SegmentMap segments;
+  std::vector<v1::File> described;
+  for (IntakeFile& file : taken) {
+    segments[file.path] = SegmentsOf(file);
+    described.push_back(std::move(file.described));
+  }
+  return Assemble(blobs, std::move(segments), std::move(described));
 }
 
 }  // namespace cairn

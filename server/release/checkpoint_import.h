@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "cairn/store/v1/records.pb.h"
 #include "cairn/v1/model.pb.h"
+#include "core/tensor/byte_source.h"
 #include "google/protobuf/repeated_field.h"
 #include "storage/blob_store.h"
 
@@ -28,8 +29,13 @@ struct CheckpointFiles {
 // LIMIT_EXCEEDED) naming the file; FAILED_PRECONDITION when a blob was not
 // uploaded.
 absl::StatusOr<CheckpointFiles> ImportCheckpoint(
-    const BlobStore& blobs,
+    BlobStore& blobs,
     const google::protobuf::RepeatedPtrField<v1::ModelFile>& files);
+
+// The same for files that are not stored yet: stores them as it reads them.
+// The files are those that CheckReleaseFile() takes.
+absl::StatusOr<CheckpointFiles> ImportSources(BlobStore& blobs,
+                                              const FileMap& files);
 
 }  // namespace cairn
 

@@ -26,7 +26,6 @@ using store::v1::ReleaseRecord;
 using store::v1::SuiteRecord;
 using store::v1::TagRecord;
 
-constexpr char kMethod[] = "CreateModel";
 constexpr char kStableTag[] = "stable";
 constexpr char kFirstVersion[] = "v1.0.0";
 
@@ -118,6 +117,26 @@ absl::Status PutModel(HubTransaction& txn, const Caller& caller,
 
 absl::StatusOr<v1::Model> ModelCatalog::Create(
     const Caller& caller, const v1::CreateModelRequest& request) {
+  return Make(
+      caller, request, {.method = "CreateModel", .message = request},
+      [&](const HubReader& reader) -> absl::StatusOr<CheckpointFiles> {
+        CAIRN_RETURN_IF_ERROR(ClaimSegments(reader, blobs_, caller, request));
+        return ImportCheckpoint(blobs_, request.files());
+      });
+}
+
+absl::StatusOr<v1::Model> ModelCatalog::Import(
+    const Caller& caller, const v1::CreateModelRequest& request,
+    const google::protobuf::Message& message, const FileMap& files) {
+  return Make(caller, request, {.method = "ImportModel", .message = message},
+              [&](const HubReader&) { return ImportSources(blobs_, files); });
+}
+
+absl::StatusOr<v1::Model> ModelCatalog::Make(
+    const Caller& caller, const v1::CreateModelRequest& request,
+    const Origin& origin,
+    const std::function<absl::StatusOr<CheckpointFiles>(const HubReader&)>&
+        load) {
   if (!IsChosenId(request.model_id())) {
     return absl::InvalidArgumentError(absl::StrCat(
         "model_id '", request.model_id(),
@@ -129,14 +148,13 @@ absl::StatusOr<v1::Model> ModelCatalog::Create(
       Authorize(caller, Permission::kManageModels, name.full()));
   HubSnapshot snapshot = store_.Read();
   CAIRN_ASSIGN_OR_RETURN(
-      auto replayed, snapshot.Replayed<v1::Model>(
-                         caller.user, kMethod, request.request_id(), request));
+      auto replayed,
+      snapshot.Replayed<v1::Model>(caller.user, origin.method,
+                                   request.request_id(), origin.message));
   if (replayed.has_value()) return *std::move(replayed);
   CAIRN_RETURN_IF_ERROR(CheckLicense(request.license()));
   CAIRN_ASSIGN_OR_RETURN(v1::Policy policy, CompletePolicy(request.policy()));
-  CAIRN_RETURN_IF_ERROR(ClaimSegments(snapshot, blobs_, caller, request));
-  CAIRN_ASSIGN_OR_RETURN(CheckpointFiles checkpoint,
-                         ImportCheckpoint(blobs_, request.files()));
+  CAIRN_ASSIGN_OR_RETURN(CheckpointFiles checkpoint, load(snapshot));
   ReleaseContent content{.model = name,
                          .version = ReleaseVersion(),
                          .origin = ReleaseRecord::IMPORTED,
@@ -166,8 +184,8 @@ absl::StatusOr<v1::Model> ModelCatalog::Create(
             PutModel(txn, caller, name, policy, request.license(), release));
         CAIRN_ASSIGN_OR_RETURN(auto written, txn.Get<ModelRecord>(name.full()));
         CAIRN_ASSIGN_OR_RETURN(model, Present(txn, std::move(written)));
-        return txn.Remember(caller.user, kMethod, request.request_id(), request,
-                            model);
+        return txn.Remember(caller.user, origin.method, request.request_id(),
+                            origin.message, model);
       });
   if (!created.ok()) return created;
   CAIRN_RETURN_IF_ERROR(Failpoint("release.created"));

@@ -88,28 +88,6 @@ absl::StatusOr<std::string> CreateAdministrator(MetadataStore& metadata,
   return token.token();
 }
 
-absl::Status WriteAdminHome(const std::string& dir,
-                            const HubSetupOptions& options, Clock& clock,
-                            const HubKeys& keys) {
-  SigningKey key = SigningKey::Generate();
-  CAIRN_ASSIGN_OR_RETURN(auto metadata,
-                         options.open_store(MetadataDirectory(dir)));
-  CAIRN_ASSIGN_OR_RETURN(std::string token,
-                         CreateAdministrator(*metadata, clock, key));
-  std::string home = absl::StrCat(dir, "/", kAdmin);
-  CAIRN_RETURN_IF_ERROR(MakeDirectory(home, 0700));
-  CAIRN_ASSIGN_OR_RETURN(std::string ca, ReadFile(dir + "/tls/ca.pem"));
-  CAIRN_RETURN_IF_ERROR(WriteFile(home + "/ca.pem", ca));
-  CAIRN_RETURN_IF_ERROR(WriteFile(home + "/token", token + "\n", kSecretMode));
-  CAIRN_RETURN_IF_ERROR(
-      WriteFile(home + "/key", key.seed_hex() + "\n", kSecretMode));
-  return WriteFile(
-      home + "/config.yaml",
-      absl::StrCat("hub: ", options.address, "\nidentity: ", kAdmin,
-                   "\nroot_fingerprint: ", keys.root_fingerprint, "\n"),
-      kSecretMode);
-}
-
 absl::Status Rename(const std::string& from, const std::string& to) {
   std::error_code error;
   fs::rename(from, to, error);
@@ -121,6 +99,27 @@ absl::Status Rename(const std::string& from, const std::string& to) {
 }
 
 }  // namespace
+
+absl::Status MakeAdminHome(const std::string& data_dir,
+                           const std::string& address, MetadataStore& metadata,
+                           Clock& clock) {
+  CAIRN_ASSIGN_OR_RETURN(HubKeys keys, LoadHubKeys(data_dir));
+  SigningKey key = SigningKey::Generate();
+  CAIRN_ASSIGN_OR_RETURN(std::string token,
+                         CreateAdministrator(metadata, clock, key));
+  std::string home = absl::StrCat(data_dir, "/", kAdmin);
+  CAIRN_RETURN_IF_ERROR(MakeDirectory(home, 0700));
+  CAIRN_ASSIGN_OR_RETURN(std::string ca, ReadFile(data_dir + "/tls/ca.pem"));
+  CAIRN_RETURN_IF_ERROR(WriteFile(home + "/ca.pem", ca));
+  CAIRN_RETURN_IF_ERROR(WriteFile(home + "/token", token + "\n", kSecretMode));
+  CAIRN_RETURN_IF_ERROR(
+      WriteFile(home + "/key", key.seed_hex() + "\n", kSecretMode));
+  return WriteFile(
+      home + "/config.yaml",
+      absl::StrCat("hub: ", address, "\nidentity: ", kAdmin,
+                   "\nroot_fingerprint: ", keys.root_fingerprint, "\n"),
+      kSecretMode);
+}
 
 absl::Status RenewServerCertificate(const std::string& data_dir,
                                     const std::vector<std::string>& names,
@@ -155,7 +154,12 @@ absl::StatusOr<HubSetupResult> InitHub(const HubSetupOptions& options,
   CAIRN_RETURN_IF_ERROR(WriteCertificates(dir, options.names, now));
   CAIRN_RETURN_IF_ERROR(CreateHubKeys(dir, now, kDelegationTtlDefault));
   CAIRN_ASSIGN_OR_RETURN(HubKeys keys, LoadHubKeys(dir));
-  CAIRN_RETURN_IF_ERROR(WriteAdminHome(dir, options, clock, keys));
+  {
+    CAIRN_ASSIGN_OR_RETURN(auto metadata,
+                           options.open_store(MetadataDirectory(dir)));
+    CAIRN_RETURN_IF_ERROR(
+        MakeAdminHome(dir, options.address, *metadata, clock));
+  }
   CAIRN_RETURN_IF_ERROR(Rename(dir, data_dir));
   std::move(remove).Cancel();
   return HubSetupResult{.hub_id = keys.hub_id,

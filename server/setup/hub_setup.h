@@ -41,6 +41,13 @@ struct HubSetupResult {
 absl::StatusOr<HubSetupResult> InitHub(const HubSetupOptions& options,
                                        Clock& clock);
 
+// Makes admin/ of a data directory that has all the rest: a new key and token
+// of the user `admin`, whose earlier key is replaced. `metadata` is the
+// directory's store.
+absl::Status MakeAdminHome(const std::string& data_dir,
+                           const std::string& address, MetadataStore& metadata,
+                           Clock& clock);
+
 // Makes a new server certificate for these names, signed by the hub's own
 // authority, so that clients notice nothing. NOT_FOUND when the directory has
 // no authority's key (the certificate then comes from elsewhere).

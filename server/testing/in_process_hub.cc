@@ -45,7 +45,7 @@ InProcessHub::InProcessHub(HubConfig config, Clock& clock)
       Must(InitHub({.data_dir = data_dir_,
                     .open_store = [](const std::string& directory)
                         -> absl::StatusOr<std::unique_ptr<MetadataStore>> {
-                      return RocksMetadataStore::Open(directory);
+                      return RocksMetadataStore::Open(directory, HubSchema());
                     }},
                    clock_));
   hub_id_ = made.hub_id;

@@ -6,33 +6,20 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
-#include <filesystem>
-#include <optional>
-#include <system_error>
+#include <string>
 #include <utility>
 
-#include "absl/strings/match.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "core/base/file.h"
-#include "core/base/log.h"
 #include "core/base/status_macros.h"
-#include "core/base/status_util.h"
+#include "storage/fs/fs_blob_writer.h"
+#include "storage/fs/packed_blob.h"
 #include "storage/fs/posix_file.h"
 
 namespace cairn {
 namespace {
 
-namespace stdfs = std::filesystem;
-
-constexpr absl::string_view kPart = ".part";
-constexpr absl::string_view kTemporary = ".tmp";
-constexpr size_t kCopyBytes = 1 << 20;
-
-absl::Status NoBlob(const Digest& digest) {
-  return absl::NotFoundError(absl::StrCat("no blob ", digest.hex()));
-}
+constexpr int64_t kTileBytes = 1 << 20;
 
 class FsSource : public ByteSource {
  public:
@@ -49,194 +36,53 @@ class FsSource : public ByteSource {
   const int64_t size_;
 };
 
-// Names in one directory, in no particular order.
-absl::StatusOr<std::vector<std::string>> ListNames(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code error;
-  stdfs::directory_iterator it(path, error);
-  for (; !error && it != stdfs::directory_iterator(); it.increment(error)) {
-    names.push_back(it->path().filename().string());
-  }
-  if (error) return FileError(error.value(), "list", path);
-  return names;
+// Opens a blob's file; looks for it again when its form has just changed.
+absl::StatusOr<PosixFile> OpenFound(const BlobLayout& layout,
+                                    const Digest& digest, BlobFile& found) {
+  auto file = PosixFile::Open(found.path, O_RDONLY);
+  if (!absl::IsNotFound(file.status())) return file;
+  CAIRN_ASSIGN_OR_RETURN(found, layout.Find(digest));
+  return PosixFile::Open(found.path, O_RDONLY);
 }
 
 }  // namespace
 
-class FsBlobStore::Layout {
- public:
-  explicit Layout(std::string directory) : directory_(std::move(directory)) {}
-
-  std::string blobs() const { return absl::StrCat(directory_, "/blobs"); }
-  std::string uploads() const { return absl::StrCat(directory_, "/uploads"); }
-  std::string BlobPath(const Digest& digest) const {
-    return absl::StrCat(FanPath(digest.bytes()[0]), "/", digest.hex());
-  }
-  // The directory of the blobs whose digest begins with `byte`.
-  std::string FanPath(uint8_t byte) const {
-    return absl::StrCat(blobs(), "/", absl::Hex(byte, absl::kZeroPad2));
-  }
-  std::string PartPath(absl::string_view id) const {
-    return absl::StrCat(uploads(), "/", id, kPart);
-  }
-
-  absl::Status MakeDirectories() {
-    CAIRN_RETURN_IF_ERROR(MakeDirectory(blobs()));
-    CAIRN_RETURN_IF_ERROR(MakeDirectory(uploads()));
-    return SyncDirectory(directory_);
-  }
-
-  // Syncs a temporary file and gives it the name of the blob whose bytes it
-  // holds. A file of that name is replaced by its equal, which also heals it.
-  absl::Status Publish(PosixFile& file, const Digest& digest) {
-    return PublishAs(file, file.path(), digest);
-  }
-
-  // The same for an upload, which keeps its own name, too.
-  absl::Status PublishUpload(PosixFile& file, const Digest& digest) {
-    const std::string second = NewTemporaryPath();
-    if (link(file.path().c_str(), second.c_str()) != 0) {
-      return FileError(errno, "link", file.path());
-    }
-    absl::Status published = PublishAs(file, second, digest);
-    // Left over also by a rename() onto a link of the same file, which does
-    // nothing.
-    (void)unlink(second.c_str());
-    return published;
-  }
-
-  std::string NewTemporaryPath() const {
-    return absl::StrCat(uploads(), "/", ToHex(RandomBytes(16)), kTemporary);
-  }
-
-  // Held while a blob gets its name or time, and while one is removed for
-  // being old: the two must not interleave.
-  Mutex& LockOf(const Digest& digest) {
-    return locks_[digest.bytes()[0] % locks_.size()];
-  }
-
- private:
-  absl::Status PublishAs(PosixFile& file, const std::string& path,
-                         const Digest& digest) {
-    const std::string fan = FanPath(digest.bytes()[0]);
-    if (mkdir(fan.c_str(), 0755) == 0) {
-      CAIRN_RETURN_IF_ERROR(SyncDirectory(blobs()));
-    } else if (errno != EEXIST) {
-      return FileError(errno, "make directory", fan);
-    }
-    CAIRN_RETURN_IF_ERROR(file.SyncAll());
-    {
-      // Not to be removed as old between its time and its name.
-      MutexLock lock(LockOf(digest));
-      CAIRN_RETURN_IF_ERROR(file.SetModifiedNow());
-      if (rename(path.c_str(), BlobPath(digest).c_str()) != 0) {
-        return FileError(errno, "store blob as", BlobPath(digest));
-      }
-    }
-    return SyncDirectory(fan);
-  }
-
-  const std::string directory_;
-  std::array<Mutex, 64> locks_;
-};
-
-class FsBlobWriter : public BlobWriter {
- public:
-  // `size`: bytes there already, which are hashed when the upload ends.
-  FsBlobWriter(std::shared_ptr<FsBlobStore::Layout> layout, PosixFile file,
-               int64_t size)
-      : layout_(std::move(layout)), file_(std::move(file)), size_(size) {}
-
-  absl::Status Append(absl::string_view bytes) override {
-    CAIRN_RETURN_IF_ERROR(file_.WriteAt(size_, bytes));
-    const auto added = static_cast<int64_t>(bytes.size());
-    file_.StartWriteback(size_, added);
-    if (hashed_ == size_) {
-      hasher_.Update(bytes);
-      hashed_ += added;
-    }
-    size_ += added;
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<int64_t> Sync() override {
-    CAIRN_RETURN_IF_ERROR(file_.SyncBytes());
-    return size_;
-  }
-
-  int64_t size() const override { return size_; }
-
-  absl::Status ReadBack(int64_t offset, absl::Span<char> out) const override {
-    return file_.ReadAt(offset, out, size_);
-  }
-
-  absl::Status Commit(const Digest& digest) && override {
-    CAIRN_RETURN_IF_ERROR(HashRest());
-    Digest actual = hasher_.Finish();
-    if (actual != digest) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the bytes hash to ", actual.hex(), ", not to ",
-                       digest.hex(), ": send them again"));
-    }
-    return layout_->PublishUpload(file_, digest);
-  }
-
- private:
-  absl::Status HashRest() {
-    std::string buffer;
-    while (hashed_ < size_) {
-      buffer.resize(
-          static_cast<size_t>(std::min<int64_t>(kCopyBytes, size_ - hashed_)));
-      CAIRN_RETURN_IF_ERROR(ReadBack(hashed_, absl::MakeSpan(buffer)));
-      hasher_.Update(buffer);
-      hashed_ += static_cast<int64_t>(buffer.size());
-    }
-    return absl::OkStatus();
-  }
-
-  const std::shared_ptr<FsBlobStore::Layout> layout_;
-  PosixFile file_;
-  int64_t size_;
-  // Covers the first `hashed_` bytes: all of them, unless resumed.
-  Hasher hasher_;
-  int64_t hashed_ = 0;
-};
-
-FsBlobStore::FsBlobStore(std::shared_ptr<Layout> layout)
-    : layout_(std::move(layout)) {}
-
 absl::StatusOr<std::unique_ptr<FsBlobStore>> FsBlobStore::Open(
-    const std::string& directory) {
-  auto layout = std::make_shared<Layout>(directory);
-  CAIRN_RETURN_IF_ERROR(MakeDirectory(directory));
+    const std::string& directory, Options options) {
+  auto layout = std::make_shared<BlobLayout>(directory, options.reserve_bytes,
+                                             std::move(options.free_space));
   CAIRN_RETURN_IF_ERROR(layout->MakeDirectories());
-  CAIRN_ASSIGN_OR_RETURN(auto names, ListNames(layout->uploads()));
-  for (const std::string& name : names) {
-    if (!absl::EndsWith(name, kTemporary)) continue;
-    (void)unlink(absl::StrCat(layout->uploads(), "/", name).c_str());
-  }
+  CAIRN_RETURN_IF_ERROR(layout->DropTemporary());
   return std::unique_ptr<FsBlobStore>(new FsBlobStore(std::move(layout)));
 }
 
+absl::StatusOr<BlobStat> FsBlobStore::Describe(const Digest& digest,
+                                               const BlobFile& file) const {
+  BlobStat stat{.digest = digest,
+                .size_bytes = file.file_bytes,
+                .stored_bytes = file.file_bytes,
+                .stored_at = absl::TimeFromTimespec(file.modified)};
+  if (file.form == BlobForm::kPlain) return stat;
+  CAIRN_ASSIGN_OR_RETURN(PosixFile packed,
+                         PosixFile::Open(file.path, O_RDONLY));
+  CAIRN_ASSIGN_OR_RETURN(stat.size_bytes, PackedPlainSize(packed, digest));
+  return stat;
+}
+
 absl::StatusOr<BlobStat> FsBlobStore::Stat(const Digest& digest) const {
-  const std::string path = layout_->BlobPath(digest);
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    if (errno == ENOENT) return NoBlob(digest);
-    return FileError(errno, "stat", path);
-  }
-  return BlobStat{.digest = digest,
-                  .size_bytes = static_cast<int64_t>(info.st_size),
-                  .stored_at = absl::TimeFromTimespec(info.st_mtim)};
+  CAIRN_ASSIGN_OR_RETURN(BlobFile file, layout_->Find(digest));
+  return Describe(digest, file);
 }
 
 absl::StatusOr<std::unique_ptr<ByteSource>> FsBlobStore::Open(
     const Digest& digest) const {
-  auto file = PosixFile::Open(layout_->BlobPath(digest), O_RDONLY);
-  if (absl::IsNotFound(file.status())) return NoBlob(digest);
-  CAIRN_RETURN_IF_ERROR(file.status());
-  CAIRN_ASSIGN_OR_RETURN(int64_t size, file->Size());
-  return std::make_unique<FsSource>(*std::move(file), size);
+  CAIRN_ASSIGN_OR_RETURN(BlobFile found, layout_->Find(digest));
+  CAIRN_ASSIGN_OR_RETURN(PosixFile file, OpenFound(*layout_, digest, found));
+  if (found.form == BlobForm::kPacked) {
+    return OpenPacked(std::move(file), digest);
+  }
+  CAIRN_ASSIGN_OR_RETURN(int64_t size, file.Size());
+  return std::make_unique<FsSource>(std::move(file), size);
 }
 
 absl::StatusOr<std::unique_ptr<BlobWriter>> FsBlobStore::Begin(
@@ -245,6 +91,7 @@ absl::StatusOr<std::unique_ptr<BlobWriter>> FsBlobStore::Begin(
     return absl::InvalidArgumentError(
         absl::StrCat("\"", upload_id, "\" is not an upload id"));
   }
+  CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(0));
   CAIRN_ASSIGN_OR_RETURN(
       PosixFile file,
       PosixFile::Open(layout_->PartPath(upload_id), O_RDWR | O_CREAT | O_EXCL));
@@ -283,60 +130,86 @@ absl::StatusOr<Digest> FsBlobStore::Put(absl::string_view bytes) {
       Touch(digest).ok()) {
     return digest;
   }
-  const std::string path = layout_->NewTemporaryPath();
-  CAIRN_ASSIGN_OR_RETURN(PosixFile file,
-                         PosixFile::Open(path, O_RDWR | O_CREAT | O_EXCL));
+  CAIRN_RETURN_IF_ERROR(
+      layout_->CheckSpace(static_cast<int64_t>(bytes.size())));
+  CAIRN_ASSIGN_OR_RETURN(PosixFile file, layout_->CreateTemporary());
   absl::Status status = file.WriteAt(0, bytes);
   if (status.ok()) status = layout_->Publish(file, digest);
   if (!status.ok()) {
-    (void)unlink(path.c_str());
+    (void)unlink(file.path().c_str());
     return status;
   }
   return digest;
 }
 
+absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
+  CAIRN_ASSIGN_OR_RETURN(PosixFile file, layout_->CreateTemporary());
+  // In vain once it has its name.
+  absl::Cleanup drop = [&] { (void)unlink(file.path().c_str()); };
+  Hasher hasher;
+  std::string tile;
+  for (int64_t at = 0; at < source.size();) {
+    const int64_t size = std::min(kTileBytes, source.size() - at);
+    tile.resize(static_cast<size_t>(size));
+    CAIRN_RETURN_IF_ERROR(source.ReadAt(at, absl::MakeSpan(tile)));
+    CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(size));
+    CAIRN_RETURN_IF_ERROR(file.WriteAt(at, tile));
+    file.StartWriteback(at, size);
+    hasher.Update(tile);
+    at += size;
+  }
+  const Digest digest = hasher.Finish();
+  CAIRN_RETURN_IF_ERROR(layout_->Publish(file, digest));
+  return digest;
+}
+
 absl::Status FsBlobStore::Touch(const Digest& digest) {
-  const std::string path = layout_->BlobPath(digest);
   MutexLock lock(layout_->LockOf(digest));
+  CAIRN_ASSIGN_OR_RETURN(BlobFile file, layout_->Find(digest));
   const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
                              {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
-  if (utimensat(AT_FDCWD, path.c_str(), times, 0) != 0) {
-    if (errno == ENOENT) return NoBlob(digest);
-    return FileError(errno, "touch", path);
+  if (utimensat(AT_FDCWD, file.path.c_str(), times, 0) != 0) {
+    return FileError(errno, "touch", file.path);
   }
   return absl::OkStatus();
 }
 
 absl::Status FsBlobStore::Remove(const Digest& digest) {
-  const std::string path = layout_->BlobPath(digest);
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return FileError(errno, "remove", path);
-  }
-  return absl::OkStatus();
+  MutexLock lock(layout_->LockOf(digest));
+  return layout_->RemoveLocked(digest).status();
 }
 
 absl::StatusOr<bool> FsBlobStore::RemoveIfOlder(const Digest& digest,
                                                 absl::Time cutoff) {
   MutexLock lock(layout_->LockOf(digest));
-  auto found = Stat(digest);
+  auto found = layout_->Find(digest);
   if (absl::IsNotFound(found.status())) return false;
   CAIRN_RETURN_IF_ERROR(found.status());
-  if (found->stored_at >= cutoff) return false;
-  CAIRN_RETURN_IF_ERROR(Remove(digest));
-  return true;
+  if (absl::TimeFromTimespec(found->modified) >= cutoff) return false;
+  return layout_->RemoveLocked(digest);
 }
 
-absl::Status FsBlobStore::List(
+absl::Status FsBlobStore::ListFrom(
+    const Digest& first,
     const std::function<bool(const BlobStat&)>& visit) const {
-  for (int byte = 0; byte < 256; ++byte) {
-    auto names = ListNames(layout_->FanPath(static_cast<uint8_t>(byte)));
-    if (absl::IsNotFound(names.status())) continue;  // none yet
-    CAIRN_RETURN_IF_ERROR(names.status());
-    for (const std::string& name : *names) {
-      auto digest = Digest::Parse(name);
-      if (!digest.ok()) continue;
-      auto stat = Stat(*digest);
-      if (absl::IsNotFound(stat.status())) continue;  // removed meanwhile
+  for (int byte = first.bytes()[0]; byte < 256; ++byte) {
+    CAIRN_ASSIGN_OR_RETURN(auto digests,
+                           layout_->ListFan(static_cast<uint8_t>(byte)));
+    for (const Digest& digest : digests) {
+      if (digest < first) continue;
+      auto file = layout_->Find(digest);
+      if (absl::IsNotFound(file.status())) continue;  // removed meanwhile
+      CAIRN_RETURN_IF_ERROR(file.status());
+      auto stat = Describe(digest, *file);
+      if (absl::IsNotFound(stat.status())) stat = Stat(digest);
+      if (absl::IsNotFound(stat.status())) continue;
+      // Still a blob: whoever reads it hears of the damage.
+      if (absl::IsDataLoss(stat.status())) {
+        stat = BlobStat{.digest = digest,
+                        .size_bytes = file->file_bytes,
+                        .stored_bytes = file->file_bytes,
+                        .stored_at = absl::TimeFromTimespec(file->modified)};
+      }
       CAIRN_RETURN_IF_ERROR(stat.status());
       if (!visit(*stat)) return absl::OkStatus();
     }
@@ -345,13 +218,56 @@ absl::Status FsBlobStore::List(
 }
 
 absl::StatusOr<std::vector<std::string>> FsBlobStore::ListUploads() const {
-  CAIRN_ASSIGN_OR_RETURN(auto names, ListNames(layout_->uploads()));
-  std::vector<std::string> ids;
-  for (const std::string& name : names) {
-    absl::string_view id = name;
-    if (absl::ConsumeSuffix(&id, kPart)) ids.emplace_back(id);
+  return layout_->ListUploads();
+}
+
+absl::StatusOr<PackOutcome> FsBlobStore::Pack(
+    const Digest& digest, const std::function<bool()>& go_on) {
+  CAIRN_ASSIGN_OR_RETURN(BlobFile found, layout_->Find(digest));
+  PackOutcome outcome{.is_packed = found.form == BlobForm::kPacked};
+  if (outcome.is_packed) return outcome;
+  CAIRN_ASSIGN_OR_RETURN(PosixFile file, PosixFile::Open(found.path, O_RDONLY));
+  const FsSource plain(std::move(file), found.file_bytes);
+  CAIRN_ASSIGN_OR_RETURN(PackProbe probe, ProbePacking(plain));
+  if (!probe.is_worth) return outcome;
+  CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(plain.size()));
+  CAIRN_ASSIGN_OR_RETURN(PosixFile packed, layout_->CreateTemporary());
+  // In vain once it has its name.
+  absl::Cleanup drop = [&] { (void)unlink(packed.path().c_str()); };
+  outcome.read_bytes = plain.size();
+  CAIRN_ASSIGN_OR_RETURN(
+      bool is_worth, WritePacked(plain, digest, probe.width, go_on, packed));
+  if (!is_worth) return outcome;
+  CAIRN_RETURN_IF_ERROR(layout_->ReplaceByPacked(packed, digest));
+  outcome.is_packed = true;
+  return outcome;
+}
+
+absl::Status FsBlobStore::TakeFrom(const FsBlobStore& other,
+                                   const Digest& digest, Transfer how) {
+  CAIRN_ASSIGN_OR_RETURN(BlobFile found, other.layout_->Find(digest));
+  const std::string& from = found.path;
+  CAIRN_ASSIGN_OR_RETURN(PosixFile source, PosixFile::Open(from, O_RDONLY));
+  CAIRN_ASSIGN_OR_RETURN(PosixFile file, layout_->CreateTemporary());
+  absl::Status taken;
+  if (how == Transfer::kCopy) {
+    taken = layout_->CheckSpace(found.file_bytes);
+    if (taken.ok()) taken = file.CopyFrom(source, found.file_bytes);
+  } else if (unlink(file.path().c_str()) != 0 ||
+             link(from.c_str(), file.path().c_str()) != 0) {
+    taken = errno == EXDEV ? absl::FailedPreconditionError(absl::StrCat(
+                                 from, " is on another file system than ",
+                                 layout_->directory(), ": copy it"))
+                           : FileError(errno, "link", from);
   }
-  return ids;
+  if (taken.ok()) taken = layout_->PublishUnsynced(file, digest, found.form);
+  // Left over also by a rename onto a link of the same file.
+  (void)unlink(file.path().c_str());
+  return taken;
+}
+
+absl::Status FsBlobStore::SyncFileSystem() const {
+  return layout_->SyncFileSystem();
 }
 
 }  // namespace cairn

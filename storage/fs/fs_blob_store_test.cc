@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "core/base/log.h"
+#include "core/base/status_util.h"
 #include "storage/testing/blob_store_conformance.h"
 #include "storage/testing/temporary_directory.h"
 
@@ -145,6 +146,63 @@ TEST_F(FsBlobStoreTest, FailedAppendLosesNothingAndCanBeRepeated) {
       std::move(**writer)
           .Commit(Digest::Of(std::string(3000, 'a') + std::string(3000, 'b')))
           .ok());
+}
+
+TEST_F(FsBlobStoreTest, BlobsLeaveTheReserveFreeAndReadsGoOn) {
+  int64_t free_bytes = 2000;
+  auto opened = FsBlobStore::Open(
+      directory_.path(),
+      {.reserve_bytes = 1000,
+       .free_space = [&](const std::string&) { return free_bytes; }});
+  ASSERT_TRUE(opened.ok());
+  FsBlobStore& store = **opened;
+  auto small = store.Put(std::string(900, 's'));
+  ASSERT_TRUE(small.ok()) << small.status();
+  auto writer = store.Begin("u");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append("begun").ok());
+  free_bytes = 1100;
+  const std::string large(200, 'l');
+  for (const absl::Status& full :
+       {store.Put(large).status(),
+        store.PutFrom(*MakeMemorySource(large)).status(),
+        (*writer)->Append(large)}) {
+    EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+    EXPECT_EQ(GetReason(full)->code, "STORAGE_FULL");
+  }
+  free_bytes = 900;
+  EXPECT_TRUE(absl::IsResourceExhausted(store.Begin("v").status()));
+  EXPECT_EQ(store.Stat(*small)->size_bytes, 900);
+  EXPECT_TRUE(store.Open(*small).ok());
+  EXPECT_TRUE((*writer)->Sync().ok());
+  EXPECT_TRUE(store.Remove(*small).ok());
+  EXPECT_FALSE(stdfs::exists(directory_ / "uploads/v.part"));
+  free_bytes = 2000;
+  EXPECT_TRUE((*writer)->Append(large).ok());
+  EXPECT_TRUE(std::move(**writer).Commit(Digest::Of("begun" + large)).ok());
+}
+
+TEST_F(FsBlobStoreTest, TakesABlobOverByLinkOrByCopy) {
+  auto store = Open();
+  auto digest = store->Put("bytes");
+  ASSERT_TRUE(digest.ok());
+  for (auto how :
+       {FsBlobStore::Transfer::kLink, FsBlobStore::Transfer::kCopy}) {
+    TemporaryDirectory other;
+    auto target = FsBlobStore::Open(other.path());
+    ASSERT_TRUE(target.ok());
+    for (int i = 0; i < 2; ++i) {
+      absl::Status taken = (*target)->TakeFrom(*store, *digest, how);
+      ASSERT_TRUE(taken.ok()) << taken;
+    }
+    ASSERT_TRUE((*target)->SyncFileSystem().ok());
+    EXPECT_EQ((*target)->Stat(*digest)->size_bytes, 5);
+    EXPECT_TRUE(stdfs::is_empty(other / "uploads"));
+    EXPECT_EQ(stdfs::hard_link_count(BlobPath(*digest)),
+              how == FsBlobStore::Transfer::kLink ? 2 : 1);
+    EXPECT_TRUE(absl::IsNotFound(
+        (*target)->TakeFrom(*store, Digest::Of("absent"), how)));
+  }
 }
 
 TEST_F(FsBlobStoreTest, DirectoryThatCannotBeMadeIsAClearError) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -11,12 +12,21 @@
 #include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
+#include "core/base/status_util.h"
 
 namespace cairn {
+namespace {
+
+constexpr int64_t kTileBytes = 1 << 20;
+
+}  // namespace
 
 absl::Status FileError(int error, absl::string_view doing,
                        const std::string& path) {
   absl::Status status = SystemError(error, absl::StrCat(doing, " ", path));
+  if (absl::IsResourceExhausted(status)) {
+    return ReasonedError(status.code(), "STORAGE_FULL", status.message());
+  }
   if (!absl::IsInternal(status)) return status;
   return absl::UnavailableError(status.message());
 }
@@ -38,10 +48,33 @@ absl::StatusOr<int64_t> PosixFile::Size() const {
   return static_cast<int64_t>(info.st_size);
 }
 
-absl::Time PosixFile::ModifiedAt() const {
+absl::StatusOr<timespec> PosixFile::Modified() const {
   struct stat info;
-  if (fstat(fd_, &info) != 0) return absl::InfinitePast();
-  return absl::TimeFromTimespec(info.st_mtim);
+  if (fstat(fd_, &info) != 0) return FileError(errno, "stat", path_);
+  return info.st_mtim;
+}
+
+absl::Status PosixFile::CopyFrom(const PosixFile& from, int64_t size) {
+  off_t offset = 0;
+  while (offset < size) {
+    const auto left = static_cast<size_t>(size - offset);
+    const ssize_t n = copy_file_range(from.fd_, &offset, fd_, nullptr, left, 0);
+    if (n > 0 || (n < 0 && errno == EINTR)) continue;
+    if (n == 0) {
+      return absl::DataLossError(absl::StrCat(
+          from.path_, " ends at ", offset, "; it was ", size, " bytes long"));
+    }
+    if (errno != EXDEV && errno != EINVAL && errno != ENOSYS &&
+        errno != EOPNOTSUPP) {
+      return FileError(errno, absl::StrCat("copy ", from.path_, " to"), path_);
+    }
+    std::string buffer(static_cast<size_t>(std::min(size - offset, kTileBytes)),
+                       '\0');
+    CAIRN_RETURN_IF_ERROR(from.ReadAt(offset, absl::MakeSpan(buffer), size));
+    CAIRN_RETURN_IF_ERROR(WriteAt(offset, buffer));
+    offset += static_cast<off_t>(buffer.size());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
@@ -103,9 +136,17 @@ absl::Status PosixFile::SyncAll() {
   return absl::OkStatus();
 }
 
+absl::Status PosixFile::SyncFileSystem() {
+  if (syncfs(fd_) != 0) return FileError(errno, "sync file system of", path_);
+  return absl::OkStatus();
+}
+
 absl::Status PosixFile::SetModifiedNow() {
-  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                             {.tv_sec = 0, .tv_nsec = UTIME_NOW}};
+  return SetModified({.tv_sec = 0, .tv_nsec = UTIME_NOW});
+}
+
+absl::Status PosixFile::SetModified(timespec time) {
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, time};
   if (futimens(fd_, times) != 0) return FileError(errno, "touch", path_);
   return absl::OkStatus();
 }

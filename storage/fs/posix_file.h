@@ -1,6 +1,8 @@
 #ifndef CAIRN_STORAGE_FS_POSIX_FILE_H_
 #define CAIRN_STORAGE_FS_POSIX_FILE_H_
 
+#include <sys/stat.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -8,7 +10,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace cairn {
@@ -28,7 +29,7 @@ class PosixFile {
 
   const std::string& path() const { return path_; }
   absl::StatusOr<int64_t> Size() const;
-  absl::Time ModifiedAt() const;
+  absl::StatusOr<timespec> Modified() const;
   // All of `out`, or an error. OUT_OF_RANGE past `size`.
   absl::Status ReadAt(int64_t offset, absl::Span<char> out, int64_t size) const;
   // All of `bytes`; on failure the file is as long as it was (`offset`).
@@ -39,7 +40,12 @@ class PosixFile {
   absl::Status SyncBytes();
   // Data, length and times are durable when this returns.
   absl::Status SyncAll();
+  // Everything written to its file system is durable when this returns.
+  absl::Status SyncFileSystem();
   absl::Status SetModifiedNow();
+  absl::Status SetModified(timespec time);
+  // Makes the file hold the first `size` bytes of another one.
+  absl::Status CopyFrom(const PosixFile& from, int64_t size);
 
  private:
   PosixFile(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
@@ -51,7 +57,8 @@ class PosixFile {
 // Makes names created, renamed or removed in a directory durable.
 absl::Status SyncDirectory(const std::string& path);
 
-// The error of a system call on `path` by errno.
+// The error of a system call on `path` by errno; without space, one with
+// reason STORAGE_FULL.
 absl::Status FileError(int error, absl::string_view doing,
                        const std::string& path);
 

@@ -83,9 +83,11 @@ absl::StatusOr<BlobStat> MemoryBlobStore::Stat(const Digest& digest) const {
   MutexLock lock(mutex_);
   auto it = blobs_.find(digest);
   if (it == blobs_.end()) return NoBlob(digest);
-  return BlobStat{.digest = digest,
-                  .size_bytes = static_cast<int64_t>(it->second.bytes->size()),
-                  .stored_at = it->second.stored_at};
+  return BlobStat{
+      .digest = digest,
+      .size_bytes = static_cast<int64_t>(it->second.bytes->size()),
+      .stored_bytes = static_cast<int64_t>(it->second.bytes->size()),
+      .stored_at = it->second.stored_at};
 }
 
 absl::StatusOr<std::unique_ptr<ByteSource>> MemoryBlobStore::Open(
@@ -136,6 +138,11 @@ absl::StatusOr<Digest> MemoryBlobStore::Put(absl::string_view bytes) {
   return digest;
 }
 
+absl::StatusOr<Digest> MemoryBlobStore::PutFrom(const ByteSource& source) {
+  CAIRN_ASSIGN_OR_RETURN(std::string bytes, ReadAll(source, source.size()));
+  return Put(bytes);
+}
+
 absl::Status MemoryBlobStore::Touch(const Digest& digest) {
   absl::Time now = clock_.Now();
   MutexLock lock(mutex_);
@@ -160,15 +167,18 @@ absl::StatusOr<bool> MemoryBlobStore::RemoveIfOlder(const Digest& digest,
   return true;
 }
 
-absl::Status MemoryBlobStore::List(
+absl::Status MemoryBlobStore::ListFrom(
+    const Digest& first,
     const std::function<bool(const BlobStat&)>& visit) const {
   std::vector<BlobStat> all;
   {
     MutexLock lock(mutex_);
-    for (const auto& [digest, blob] : blobs_) {
-      all.push_back({.digest = digest,
-                     .size_bytes = static_cast<int64_t>(blob.bytes->size()),
-                     .stored_at = blob.stored_at});
+    for (auto it = blobs_.lower_bound(first); it != blobs_.end(); ++it) {
+      const auto size = static_cast<int64_t>(it->second.bytes->size());
+      all.push_back({.digest = it->first,
+                     .size_bytes = size,
+                     .stored_bytes = size,
+                     .stored_at = it->second.stored_at});
     }
   }
   for (const BlobStat& stat : all) {

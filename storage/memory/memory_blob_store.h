@@ -29,11 +29,13 @@ class MemoryBlobStore : public BlobStore {
       absl::string_view upload_id) override;
   absl::Status Abandon(absl::string_view upload_id) override;
   absl::StatusOr<Digest> Put(absl::string_view bytes) override;
+  absl::StatusOr<Digest> PutFrom(const ByteSource& source) override;
   absl::Status Touch(const Digest& digest) override;
   absl::Status Remove(const Digest& digest) override;
   absl::StatusOr<bool> RemoveIfOlder(const Digest& digest,
                                      absl::Time cutoff) override;
-  absl::Status List(
+  absl::Status ListFrom(
+      const Digest& first,
       const std::function<bool(const BlobStat&)>& visit) const override;
   absl::StatusOr<std::vector<std::string>> ListUploads() const override;
 

@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/failpoint.h"
+#include "core/base/log.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
@@ -34,7 +35,10 @@ absl::Status ToStatus(const rocksdb::Status& status, absl::string_view doing) {
   std::string text = absl::StrCat("metadata store: ", std::string(doing), ": ",
                                   status.ToString());
   if (status.IsCorruption()) return absl::DataLossError(text);
-  if (status.IsNoSpace()) return absl::ResourceExhaustedError(text);
+  if (status.IsNoSpace()) {
+    return ReasonedError(absl::StatusCode::kResourceExhausted, "STORAGE_FULL",
+                         text);
+  }
   return absl::UnavailableError(text);
 }
 
@@ -114,6 +118,12 @@ class BatchTransaction : public MetadataTransaction {
     Keep(batch_.Delete(ToSlice(key)));
   }
 
+  // Also sets a key of another family.
+  void Put(rocksdb::ColumnFamilyHandle* family, absl::string_view key,
+           absl::string_view value) {
+    Keep(batch_.Put(family, ToSlice(key), ToSlice(value)));
+  }
+
   rocksdb::Status failure() const { return failure_; }
   rocksdb::WriteBatch* writes() { return batch_.GetWriteBatch(); }
 
@@ -185,29 +195,26 @@ class RocksMetadataStore::Database {
   rocksdb::DB& db() { return *db_; }
   rocksdb::ColumnFamilyHandle* system() { return families_[1]; }
 
-  // Writes the schema version to a new store and checks that of an old one.
-  absl::Status CheckSchema() {
-    std::string text;
-    rocksdb::Status found =
-        db_->Get(rocksdb::ReadOptions(), system(), kSchemaKey, &text);
-    if (found.IsNotFound()) {
-      rocksdb::WriteOptions options;
-      options.sync = true;
-      return ToStatus(
-          db_->Put(options, system(), kSchemaKey, absl::StrCat(kSchemaVersion)),
-          "write schema version");
+  // Writes the schema version to a new store and brings an old one forward.
+  absl::Status ApplySchema(const Schema& schema) {
+    CAIRN_ASSIGN_OR_RETURN(std::optional<int> version, ReadSchemaVersion());
+    if (!version.has_value()) {
+      return Advance(schema.version(),
+                     [](MetadataTransaction&) { return absl::OkStatus(); });
     }
-    CAIRN_RETURN_IF_ERROR(ToStatus(found, "read schema version"));
-    int version = 0;
-    if (!absl::SimpleAtoi(text, &version) || version < 1) {
-      return absl::DataLossError(
-          absl::StrCat("schema version \"", text, "\" is not a number"));
-    }
-    if (version > kSchemaVersion) {
+    if (*version > schema.version()) {
       return absl::FailedPreconditionError(
-          absl::StrCat("the store has schema version ", version,
-                       " and this program knows up to ", kSchemaVersion,
+          absl::StrCat("the store has schema version ", *version,
+                       " and this program knows up to ", schema.version(),
                        ": use the newer program that wrote it"));
+    }
+    for (int next = *version + 1; next <= schema.version(); ++next) {
+      const SchemaStep& step = schema.steps[static_cast<size_t>(next) - 2];
+      CAIRN_LOG(kInfo, "bringing the store forward to schema version ", next,
+                ": ", step.what);
+      CAIRN_RETURN_IF_ERROR(Annotate(
+          Advance(next, step.apply),
+          absl::StrCat("schema version ", next, " (", step.what, ")")));
     }
     return absl::OkStatus();
   }
@@ -230,6 +237,32 @@ class RocksMetadataStore::Database {
   Mutex& writer() { return writer_; }
 
  private:
+  // Nothing in a new store.
+  absl::StatusOr<std::optional<int>> ReadSchemaVersion() {
+    std::string text;
+    rocksdb::Status found =
+        db_->Get(rocksdb::ReadOptions(), system(), kSchemaKey, &text);
+    if (found.IsNotFound()) return std::optional<int>();
+    CAIRN_RETURN_IF_ERROR(ToStatus(found, "read schema version"));
+    int version = 0;
+    if (!absl::SimpleAtoi(text, &version) || version < 1) {
+      return absl::DataLossError(
+          absl::StrCat("schema version \"", text, "\" is not a number"));
+    }
+    return std::optional<int>(version);
+  }
+
+  // Writes what `apply` writes, and the version with it.
+  absl::Status Advance(
+      int version,
+      const std::function<absl::Status(MetadataTransaction&)>& apply) {
+    BatchTransaction transaction(*db_);
+    CAIRN_RETURN_IF_ERROR(apply(transaction));
+    transaction.Put(system(), kSchemaKey, absl::StrCat(version));
+    CAIRN_RETURN_IF_ERROR(ToStatus(transaction.failure(), "prepare"));
+    return Write(transaction.writes());
+  }
+
   const std::unique_ptr<rocksdb::DB> db_;
   const std::vector<rocksdb::ColumnFamilyHandle*> families_;
   Mutex writer_;
@@ -240,7 +273,7 @@ RocksMetadataStore::RocksMetadataStore(std::unique_ptr<Database> database)
 RocksMetadataStore::~RocksMetadataStore() = default;
 
 absl::StatusOr<std::unique_ptr<RocksMetadataStore>> RocksMetadataStore::Open(
-    const std::string& directory) {
+    const std::string& directory, const Schema& schema) {
   std::vector<rocksdb::ColumnFamilyDescriptor> families = {
       {rocksdb::kDefaultColumnFamilyName, MakeFamilyOptions()},
       {kSystemFamily, MakeFamilyOptions()}};
@@ -251,7 +284,7 @@ absl::StatusOr<std::unique_ptr<RocksMetadataStore>> RocksMetadataStore::Open(
   if (!status.ok()) return OpenError(status, directory);
   auto database = std::make_unique<Database>(std::unique_ptr<rocksdb::DB>(raw),
                                              std::move(handles));
-  CAIRN_RETURN_IF_ERROR(Annotate(database->CheckSchema(), directory));
+  CAIRN_RETURN_IF_ERROR(Annotate(database->ApplySchema(schema), directory));
   return std::unique_ptr<RocksMetadataStore>(
       new RocksMetadataStore(std::move(database)));
 }

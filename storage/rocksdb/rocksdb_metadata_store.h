@@ -8,12 +8,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "storage/metadata_store.h"
+#include "storage/schema.h"
 
 namespace cairn {
-
-// The version of what is stored. A store written by a newer program is
-// refused.
-inline constexpr int kSchemaVersion = 1;
 
 // A MetadataStore in a RocksDB directory. Transactions run one at a time,
 // which makes them serialisable, and are synced before they return. A torn
@@ -22,10 +19,12 @@ inline constexpr int kSchemaVersion = 1;
 // on when there is some again. Thread-safe; snapshots must not outlive it.
 class RocksMetadataStore : public MetadataStore {
  public:
+  // Brings an older store forward to `schema`, step by step.
   // FAILED_PRECONDITION when another process has the directory open, or when
-  // a newer program wrote it. DATA_LOSS when it is damaged.
+  // a newer program wrote it. DATA_LOSS when it is damaged. The error of a
+  // step that fails; the store is then at the version before it.
   static absl::StatusOr<std::unique_ptr<RocksMetadataStore>> Open(
-      const std::string& directory);
+      const std::string& directory, const Schema& schema = Schema());
   ~RocksMetadataStore() override;
 
   std::unique_ptr<MetadataReader> Snapshot() const override;

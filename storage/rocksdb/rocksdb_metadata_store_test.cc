@@ -91,6 +91,62 @@ TEST_F(RocksMetadataStoreTest, NewerSchemaIsRefused) {
               ::testing::HasSubstr("schema version 99"));
 }
 
+// Version 2 adds "!" to every value, version 3 "?".
+Schema Marking(int version) {
+  Schema schema;
+  for (const char* mark : {"!", "?"}) {
+    schema.steps.push_back(
+        {.what = mark, .apply = [mark](MetadataTransaction& txn) {
+           auto rows = txn.Scan("", "", 100);
+           for (const KeyValue& row : *rows) txn.Put(row.key, row.value + mark);
+           return absl::OkStatus();
+         }});
+  }
+  schema.steps.resize(static_cast<size_t>(version) - 1);
+  return schema;
+}
+
+TEST_F(RocksMetadataStoreTest, OlderStoreIsBroughtForwardOnce) {
+  ASSERT_TRUE(Put(*Open(), "a", "1").ok());
+  for (int version : {1, 2, 2, 3, 3}) {
+    auto store = RocksMetadataStore::Open(directory_.path(), Marking(version));
+    ASSERT_TRUE(store.ok()) << store.status();
+    EXPECT_EQ(*(*store)->Snapshot()->Get("a"),
+              std::string("1!?").substr(0, static_cast<size_t>(version)));
+  }
+  auto older = RocksMetadataStore::Open(directory_.path(), Marking(2));
+  EXPECT_TRUE(absl::IsFailedPrecondition(older.status())) << older.status();
+}
+
+TEST_F(RocksMetadataStoreTest, SeveralStepsAreMadeInOrder) {
+  ASSERT_TRUE(Put(*Open(), "a", "1").ok());
+  auto store = RocksMetadataStore::Open(directory_.path(), Marking(3));
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ(*(*store)->Snapshot()->Get("a"), "1!?");
+}
+
+TEST_F(RocksMetadataStoreTest, NewStoreHasTheNewestVersionAndTakesNoStep) {
+  { ASSERT_TRUE(RocksMetadataStore::Open(directory_.path(), Marking(3)).ok()); }
+  auto older = RocksMetadataStore::Open(directory_.path());
+  EXPECT_TRUE(absl::IsFailedPrecondition(older.status())) << older.status();
+}
+
+TEST_F(RocksMetadataStoreTest, FailedStepLeavesTheStoreAsItWas) {
+  ASSERT_TRUE(Put(*Open(), "a", "1").ok());
+  Schema schema = Marking(2);
+  schema.steps.push_back({.what = "break", .apply = [](MetadataTransaction& t) {
+                            t.Put("a", "broken");
+                            return absl::InternalError("planned");
+                          }});
+  auto store = RocksMetadataStore::Open(directory_.path(), schema);
+  EXPECT_TRUE(absl::IsInternal(store.status())) << store.status();
+  EXPECT_THAT(std::string(store.status().message()),
+              ::testing::HasSubstr("schema version 3 (break)"));
+  store = RocksMetadataStore::Open(directory_.path(), Marking(2));
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_EQ(*(*store)->Snapshot()->Get("a"), "1!");
+}
+
 TEST_F(RocksMetadataStoreTest, TornLastWriteIsDroppedAndTheRestKept) {
   auto store = Open();
   ASSERT_TRUE(Put(*store, "a", "1").ok());

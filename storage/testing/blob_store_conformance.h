@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -240,6 +241,43 @@ TEST_P(BlobStoreConformance, ListEndsWhenTheVisitorSaysSo) {
                   .ok());
   EXPECT_EQ(seen, 2);
   EXPECT_EQ(All().size(), 3);
+}
+
+TEST_P(BlobStoreConformance, ListGoesByDigestFromWhereItIsTold) {
+  std::vector<Digest> put;
+  for (int i = 0; i < 20; ++i) {
+    auto digest = store().Put("blob " + std::to_string(i));
+    ASSERT_TRUE(digest.ok());
+    put.push_back(*digest);
+  }
+  std::sort(put.begin(), put.end());
+  EXPECT_EQ(All(), put);
+  std::vector<Digest> rest;
+  ASSERT_TRUE(store()
+                  .ListFrom(put[7],
+                            [&](const BlobStat& stat) {
+                              rest.push_back(stat.digest);
+                              return true;
+                            })
+                  .ok());
+  EXPECT_EQ(rest, std::vector<Digest>(put.begin() + 7, put.end()));
+}
+
+TEST_P(BlobStoreConformance, StoresAllBytesOfASource) {
+  std::string bytes(3'000'001, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(i * 7 + i / 1000);
+  }
+  for (const std::string& part : {bytes, std::string(), bytes.substr(5)}) {
+    auto digest = store().PutFrom(*MakeMemorySource(part));
+    ASSERT_TRUE(digest.ok()) << digest.status();
+    EXPECT_EQ(*digest, Digest::Of(part));
+    EXPECT_TRUE(Read(*digest) == part);
+    const auto size = static_cast<int64_t>(part.size());
+    EXPECT_EQ(store().Stat(*digest)->size_bytes, size);
+    EXPECT_EQ(store().Stat(*digest)->stored_bytes, size);
+  }
+  EXPECT_THAT(*store().ListUploads(), ::testing::IsEmpty());
 }
 
 TEST_P(BlobStoreConformance, ManyThreadsStoreTheSameBytes) {

@@ -120,6 +120,11 @@ absl::StatusOr<Digest> FaultyBlobStore::Put(absl::string_view bytes) {
   return store_.Put(bytes);
 }
 
+absl::StatusOr<Digest> FaultyBlobStore::PutFrom(const ByteSource& source) {
+  CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kPut));
+  return store_.PutFrom(source);
+}
+
 absl::Status FaultyBlobStore::Touch(const Digest& digest) {
   return store_.Touch(digest);
 }
@@ -133,9 +138,10 @@ absl::StatusOr<bool> FaultyBlobStore::RemoveIfOlder(const Digest& digest,
   return store_.RemoveIfOlder(digest, cutoff);
 }
 
-absl::Status FaultyBlobStore::List(
+absl::Status FaultyBlobStore::ListFrom(
+    const Digest& first,
     const std::function<bool(const BlobStat&)>& visit) const {
-  return store_.List(visit);
+  return store_.ListFrom(first, visit);
 }
 
 absl::StatusOr<std::vector<std::string>> FaultyBlobStore::ListUploads() const {

@@ -68,7 +68,7 @@ class Timed:
 class Hub:
     """A real hub on loopback, with a maintainer and a contributor."""
 
-    def __init__(self, root):
+    def __init__(self, root, *flags):
         self.root = root
         run(BIN / "cairnd", "init", "--data-dir", root / "hub", "--name",
             "127.0.0.1")
@@ -77,7 +77,7 @@ class Hub:
             self.process = subprocess.Popen(
                 [BIN / "cairnd", "--data-dir", root / "hub", "--listen",
                  "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
-                 "--ready-file", ready], stdout=log, stderr=log,
+                 "--ready-file", ready, *flags], stdout=log, stderr=log,
                 env=clean_env())
         while not ready.exists():
             time.sleep(0.05)
