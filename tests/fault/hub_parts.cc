@@ -77,6 +77,18 @@ std::string HubParts::Bytes(uint64_t seed, size_t size) {
   return bytes;
 }
 
+absl::Status HubParts::SendChunks(const std::string& upload,
+                                  const std::string& content, size_t from,
+                                  size_t size) {
+  CAIRN_ASSIGN_OR_RETURN(auto stream, uploads_.OpenStream(caller_, upload));
+  for (size_t at = from; at < content.size(); at += size) {
+    const std::string chunk = content.substr(at, size);
+    CAIRN_RETURN_IF_ERROR(
+        stream->Write(static_cast<int64_t>(at), chunk, Crc32c(chunk)));
+  }
+  return stream->End().status();
+}
+
 absl::Status HubParts::Send(const std::vector<std::string>& blobs) {
   v1::BatchUploadRequest batch;
   for (const std::string& bytes : blobs) {

@@ -45,6 +45,9 @@ class HubParts {
   absl::StatusOr<SweepResult> Sweep(absl::Duration grace);
   // What is wrong with the records and all bytes that they name.
   absl::StatusOr<v1::CheckResponse> Check();
+  // Sends the bytes from `from` to the end in one stream, as chunks of `size`.
+  absl::Status SendChunks(const std::string& upload, const std::string& content,
+                          size_t from, size_t size);
   // Sends bytes as one batch.
   absl::Status Send(const std::vector<std::string>& blobs);
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -45,6 +46,27 @@ std::ostream& operator<<(std::ostream& out, const Outcome& outcome) {
   for (const std::string& version : outcome.versions) out << version << " ";
   return out << outcome.latest_digest;
 }
+
+// Brings the hub back, with nothing armed, whenever it dies.
+class Reviver {
+ public:
+  explicit Reviver(LiveHub& hub)
+      : thread_([this, &hub](const std::stop_token& stop) {
+          while (!stop.stop_requested()) {
+            if (!hub.IsRunning()) {
+              hub.Start();
+              ++deaths_;
+            }
+            absl::SleepFor(absl::Milliseconds(10));
+          }
+        }) {}
+
+  int deaths() const { return deaths_; }
+
+ private:
+  std::atomic<int> deaths_ = 0;
+  std::jthread thread_;
+};
 
 // Kills hub or worker at seeded moments until all kills are spent, and brings
 // what it killed back at once.
@@ -182,6 +204,33 @@ class KillTest : public ::testing::Test {
     return Look(hub, names);
   }
 
+  // The same with the hub dead at a step, once.
+  static Outcome RunLineDyingAt(const std::string& root,
+                                const std::string& step) {
+    LiveHub hub(root);
+    SetUpHub(hub);
+    hub.Kill();
+    hub.Start(absl::StrCat(step, "=crash"));
+    std::vector<std::string> names;
+    {
+      Reviver reviver(hub);
+      for (const SmallWorld::Update& update : SmallWorld::updates()) {
+        names.push_back(PersistentPush(hub, update));
+      }
+      Settle(hub, names, {"QUEUED", "REJECTED"});
+      hub.Run("ada", {"batch", "start", "small", "--strategy", "average"});
+      Settle(hub, names, {"RELEASED", "REJECTED"});
+      EXPECT_EQ(reviver.deaths(), 1) << "the step was not reached";
+    }
+    return Look(hub, names);
+  }
+
+  static const Outcome& CalmOutcome() {
+    static const Outcome outcome =
+        RunLine(absl::StrCat(*root_, "/calm"), std::nullopt);
+    return outcome;
+  }
+
   static std::optional<std::jthread> Fire(LiveHub& hub,
                                           std::optional<uint64_t> seed,
                                           absl::Duration longest) {
@@ -228,7 +277,7 @@ std::string* KillTest::root_ = nullptr;
 SmallWorld* KillTest::world_ = nullptr;
 
 TEST_F(KillTest, KilledHubAndWorkerEndAsIfNothingHadHappened) {
-  const Outcome calm = RunLine(absl::StrCat(*root_, "/calm"), std::nullopt);
+  const Outcome& calm = CalmOutcome();
   for (const auto& [update, state] : calm.state_of_update) {
     EXPECT_EQ(state, "RELEASED") << update;
   }
@@ -237,6 +286,19 @@ TEST_F(KillTest, KilledHubAndWorkerEndAsIfNothingHadHappened) {
   SCOPED_TRACE(absl::StrCat("CAIRN_SEED=", seed));
   const Outcome stormy = RunLine(absl::StrCat(*root_, "/stormy"), seed);
   EXPECT_EQ(stormy, calm);
+}
+
+// A quarter of a minute a step, so only when CAIRN_EVERY is set.
+TEST_F(KillTest, HubThatDiesPublishingEndsAsIfNothingHadHappened) {
+  if (std::getenv("CAIRN_EVERY") == nullptr) {
+    GTEST_SKIP() << "CAIRN_EVERY=1 runs it";
+  }
+  for (const char* step : {"contribution.created", "release.assembled",
+                           "release.sealed", "release.published"}) {
+    SCOPED_TRACE(step);
+    EXPECT_EQ(RunLineDyingAt(absl::StrCat(*root_, "/", step), step),
+              CalmOutcome());
+  }
 }
 
 TEST_F(KillTest, AcknowledgedPushSurvivesAnImmediateKill) {

@@ -53,15 +53,17 @@ LiveHub::~LiveHub() {
   if (hub_ != nullptr) hub_->Kill();
 }
 
-void LiveHub::Start() {
+void LiveHub::Start(const std::string& failpoints) {
   const std::string ready = absl::StrCat(root_, "/ready.json");
   const std::string log = absl::StrCat(root_, "/logs/cairnd.log");
   fs::remove(ready);
+  std::map<std::string, std::string> env = CleanEnvironment();
+  env["CAIRN_FAILPOINTS"] = failpoints;
   hub_ = std::make_unique<Process>(
       Process::Options{.argv = {ProgramPath("cairnd"), "--data-dir",
                                 absl::StrCat(root_, "/hub"), "--listen", grpc_,
                                 "--http-listen", http_, "--ready-file", ready},
-                       .env = CleanEnvironment(),
+                       .env = env,
                        .out_path = log,
                        .err_path = log});
   const absl::Time deadline = absl::Now() + kStartTimeout;

@@ -35,8 +35,10 @@ class LiveHub {
   ~LiveHub();
 
   // Starts the hub and waits until it is ready; the first start picks ports,
-  // later ones keep them.
-  void Start();
+  // later ones keep them. `failpoints`: what breaks, as core/base/failpoint.h
+  // says.
+  void Start(const std::string& failpoints = "");
+  bool IsRunning() { return hub_->IsRunning(); }
   // SIGKILL.
   void Kill();
   // SIGTERM; the exit code.
