@@ -29,6 +29,8 @@ inline constexpr std::array kFailpointNames = {
     // for a new model or for a batch.
     "release.assembled", "release.sealed", "release.created",
     "release.published",
+    // A blob is packed: not named yet; named, and the plain one still there.
+    "pack.written", "pack.named",
     // The sweep: before, between and after the blobs it removes.
     "sweep.listed", "sweep.remove", "sweep.done"};
 

@@ -10,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "server/auth/identity_service.h"
+#include "server/flow/schema.h"
 #include "server/setup/hub_setup.h"
 #include "storage/rocksdb/rocksdb_metadata_store.h"
 

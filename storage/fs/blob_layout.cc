@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
@@ -220,6 +221,7 @@ absl::Status BlobLayout::ReplaceByPacked(PosixFile& file,
   const std::string plain = BlobPath(digest);
   const std::string packed = BlobPath(digest, BlobForm::kPacked);
   CAIRN_RETURN_IF_ERROR(file.SyncAll());
+  CAIRN_RETURN_IF_ERROR(Failpoint("pack.written"));
   {
     MutexLock lock(LockOf(digest));
     CAIRN_ASSIGN_OR_RETURN(PosixFile old, PosixFile::Open(plain, O_RDONLY));
@@ -230,6 +232,7 @@ absl::Status BlobLayout::ReplaceByPacked(PosixFile& file,
     }
   }
   CAIRN_RETURN_IF_ERROR(SyncDirectory(FanPath(digest.bytes()[0])));
+  CAIRN_RETURN_IF_ERROR(Failpoint("pack.named"));
   MutexLock lock(LockOf(digest));
   auto old = PosixFile::Open(plain, O_RDONLY);
   if (absl::IsNotFound(old.status()) || !Exists(packed)) {

@@ -148,7 +148,7 @@ class DiskTest(unittest.TestCase):
 
     # A turned bit
 
-    def test_turned_bit_is_reported_with_its_blob_and_a_release_that_uses_it(self):
+    def test_turned_bit_is_reported_with_its_blob_and_all_that_use_it(self):
         hub = self.open_hub()
         self.assertEqual(self.create("one", 2).code, 0)
         shutil.copytree(self.work / "one-source", self.work / "two-source")
@@ -166,7 +166,7 @@ class DiskTest(unittest.TestCase):
         found = self.check()
         self.assertEqual(found.code, 7, str(found))
         digest = victim.name.split(".")[0]
-        for named in (digest, "models/one/releases/v1.0.0"):
+        for named in (digest, "models/one/releases/v1.0.0", "models/two/releases/v1.0.0"):
             self.assertIn(named, found.out, f"seed {SEED}, byte {at} of {victim}")
         pulled = hub.cairn("ada", "pull", "one", self.work / "damaged")
         self.assertEqual(pulled.code, 7, str(pulled))

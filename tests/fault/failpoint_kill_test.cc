@@ -1,6 +1,6 @@
-// A hub's parts, killed at every step of storing, publishing and sweeping,
-// over and over on the same directory: whatever was acknowledged is there
-// afterwards, whatever is visible is whole, and all work goes on.
+// A hub's parts, killed at every step of storing, packing, publishing and
+// sweeping, over and over on the same directory: whatever was acknowledged is
+// there afterwards, whatever is visible is whole, and all work goes on.
 // CAIRN_SEED and CAIRN_KILLS choose the plan and how long it is.
 
 #include <fcntl.h>
@@ -68,8 +68,13 @@ int InChild(const std::function<void()>& work) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+// Like BF16 weights, so that packing pays.
 std::string ContentOf(uint64_t seed) {
-  return HubParts::Bytes(seed, 1000 + seed * 7919 % 400'000);
+  std::string bytes = HubParts::Bytes(seed, 1000 + seed * 7919 % 400'000);
+  for (size_t i = 1; i < bytes.size(); i += 2) {
+    bytes[i] = static_cast<char>(0x3c | (bytes[i] & 3));
+  }
+  return bytes;
 }
 
 v1::BeginUploadRequest RequestOf(uint64_t seed, const std::string& content) {
@@ -115,6 +120,13 @@ class User {
         ASSERT_TRUE(release.ok()) << release.status();
         ledger_.Release(*release, DigestOf(*release));
       }
+    }
+  }
+
+  void Pack() {
+    for (int i = 0; i < 4; ++i) {
+      absl::Status packed = hub_.Pack();
+      ASSERT_TRUE(packed.ok()) << packed;
     }
   }
 
@@ -336,6 +348,7 @@ class FailpointKillTest : public ::testing::Test {
     }
     users.emplace_back([&] { User(**hub, book, seed * 10 + 2).Publish(); });
     users.emplace_back([&] { User(**hub, book, seed * 10 + 3).Sweep(); });
+    users.emplace_back([&] { User(**hub, book, seed * 10 + 4).Pack(); });
   }
 
   void Look() {

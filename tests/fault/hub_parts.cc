@@ -12,6 +12,7 @@
 #include "core/tensor/safetensors.h"
 #include "core/tensor/tensor_manifest.h"
 #include "server/flow/contribution_state.h"
+#include "server/flow/schema.h"
 #include "server/ops/record_walk.h"
 
 namespace cairn::testing {
@@ -61,8 +62,9 @@ HubParts::HubParts(std::unique_ptr<RocksMetadataStore> metadata,
 absl::StatusOr<std::unique_ptr<HubParts>> HubParts::Open(
     const std::string& directory) {
   CAIRN_ASSIGN_OR_RETURN(auto blobs, FsBlobStore::Open(directory));
-  CAIRN_ASSIGN_OR_RETURN(auto metadata, RocksMetadataStore::Open(absl::StrCat(
-                                            directory, "/metadata")));
+  CAIRN_ASSIGN_OR_RETURN(
+      auto metadata, RocksMetadataStore::Open(
+                         absl::StrCat(directory, "/metadata"), HubSchema()));
   return std::unique_ptr<HubParts>(
       new HubParts(std::move(metadata), std::move(blobs)));
 }
@@ -182,6 +184,20 @@ absl::StatusOr<SweepResult> HubParts::Sweep(absl::Duration grace) {
                             });
                       });
   return sweeper.Sweep();
+}
+
+absl::Status HubParts::Pack() {
+  std::vector<Digest> digests;
+  CAIRN_RETURN_IF_ERROR(blobs_->List([&](const BlobStat& stat) {
+    digests.push_back(stat.digest);
+    return true;
+  }));
+  for (const Digest& digest : digests) {
+    absl::Status packed = blobs_->Pack(digest, [] { return true; }).status();
+    // Swept meanwhile.
+    if (!packed.ok() && !absl::IsNotFound(packed)) return packed;
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<v1::CheckResponse> HubParts::Check() {

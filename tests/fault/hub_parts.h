@@ -43,6 +43,8 @@ class HubParts {
   absl::StatusOr<std::string> Merge(const std::string& model, float fill);
   // Removes what no record names and nobody touched for `grace`.
   absl::StatusOr<SweepResult> Sweep(absl::Duration grace);
+  // Packs every blob that is worth it.
+  absl::Status Pack();
   // What is wrong with the records and all bytes that they name.
   absl::StatusOr<v1::CheckResponse> Check();
   // Sends the bytes from `from` to the end in one stream, as chunks of `size`.
