@@ -159,8 +159,7 @@ class Evaluation {
     CAIRN_ASSIGN_OR_RETURN(options.device, ParseDevice(flags_.device));
     CAIRN_ASSIGN_OR_RETURN(base_, OpenModelDirectory(flags_.model));
     CAIRN_ASSIGN_OR_RETURN(model_, LoadModel(base_, options));
-    CAIRN_ASSIGN_OR_RETURN(task_,
-                           OpenTask(suite_, split_, model_->architecture()));
+    CAIRN_ASSIGN_OR_RETURN(task_, OpenTask(suite_, split_, *model_));
     return absl::OkStatus();
   }
 

@@ -48,8 +48,8 @@ std::string SomeTexts(int count, const std::string& more = "") {
 }
 
 // The definition, over all logits at once.
-double LogProbability(const Model& model, const std::vector<int64_t>& ids,
-                      size_t first) {
+double LogProbability(const LanguageModel& model,
+                      const std::vector<int64_t>& ids, size_t first) {
   const at::Tensor input =
       at::tensor(std::vector<int64_t>(ids.begin(), ids.end() - 1));
   const at::Tensor logprobs = at::log_softmax(
@@ -73,7 +73,7 @@ TEST(EvaluateTest, PerplexityFollowsItsDefinition) {
                 "{\"id\": \"b\", \"group\": \"g\", \"input_ids\": [4, 5]}\n");
   absl::StatusOr<SplitReport> report = ScoreTiny(suite);
   ASSERT_TRUE(report.ok()) << report.status();
-  std::unique_ptr<Llama> model = testing::MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
   const double a = LogProbability(*model, {1, 2, 3}, 1);
   const double b = LogProbability(*model, {4, 5}, 1);
   EXPECT_NEAR(report->items[0].logprob_sum, a, 1e-5);
@@ -109,7 +109,7 @@ constexpr char kItem[] =
     R"("choices": ["a", "a long choice", "éé"], "label": 1})";
 
 TEST(EvaluateTest, ChoicesAreRankedByTheMetric) {
-  std::unique_ptr<Llama> model = testing::MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
   const std::vector<std::vector<int64_t>> choices = {{3}, {4, 5}, {6}};
   std::vector<double> scores, bare;
   for (std::vector<int64_t> choice : choices) {
@@ -200,7 +200,7 @@ TEST(EvaluateTest, MissingItemsFileIsNotFound) {
 }
 
 TEST(EvaluateTest, OverflowIsTold) {
-  std::unique_ptr<Llama> model = testing::MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
   ASSERT_TRUE(
       model->SetParameter("lm_head.weight", at::full({13, 16}, 3e38)).ok());
   absl::Status status =

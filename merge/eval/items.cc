@@ -1,5 +1,6 @@
 #include "merge/eval/items.h"
 
+#include <algorithm>
 #include <initializer_list>
 #include <set>
 #include <utility>
@@ -201,6 +202,100 @@ absl::StatusOr<MultipleChoiceItem> ReadMultipleChoiceItem(ItemLine& line) {
   return item;
 }
 
+absl::Status ReadPixelReference(const ItemLine& line,
+                                ClassificationItem& item) {
+  CAIRN_ASSIGN_OR_RETURN(const std::string reference,
+                         line.Text("pixel_values"));
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(reference, absl::MaxSplits('#', 1));
+  item.pixel_file = parts.first;
+  item.pixel_tensor = parts.second;
+  if (item.pixel_tensor.empty() || !IsInsideSuite(item.pixel_file)) {
+    return line.Wrong("pixel_values",
+                      absl::StrCat("FILE.safetensors#TENSOR with the file "
+                                   "beside suite.yaml, not `",
+                                   reference, "`"));
+  }
+  return absl::OkStatus();
+}
+
+// Values of a field that has one for each token.
+absl::StatusOr<std::vector<int64_t>> ReadPerToken(const ItemLine& line,
+                                                  absl::string_view field,
+                                                  size_t tokens) {
+  std::vector<int64_t> values;
+  if (!line.Has(field)) return values;
+  CAIRN_ASSIGN_OR_RETURN(values, line.Ids(field));
+  if (values.size() == tokens) return values;
+  return line.Wrong(field, absl::StrCat("as long as `input_ids`, ", tokens,
+                                        " and not ", values.size()));
+}
+
+absl::StatusOr<ClassificationItem> ReadClassificationItem(ItemLine& line) {
+  CAIRN_RETURN_IF_ERROR(
+      line.AllowOnly({"input_ids", "attention_mask", "token_type_ids",
+                      "pixel_values", "text", "label"}));
+  ClassificationItem item;
+  static_cast<ItemHead&>(item) = line.head();
+  if (line.Has("text")) return UnfitItem(item, kHowToTokenise);
+  if (line.Has("pixel_values")) {
+    for (const char* field :
+         {"input_ids", "attention_mask", "token_type_ids"}) {
+      if (line.Has(field)) {
+        return line.Wrong(field, "absent beside `pixel_values`");
+      }
+    }
+    CAIRN_RETURN_IF_ERROR(ReadPixelReference(line, item));
+  } else {
+    CAIRN_ASSIGN_OR_RETURN(item.ids, line.Ids("input_ids"));
+    if (item.ids.empty()) return line.Wrong("input_ids", "not empty");
+    CAIRN_ASSIGN_OR_RETURN(
+        item.mask, ReadPerToken(line, "attention_mask", item.ids.size()));
+    CAIRN_ASSIGN_OR_RETURN(
+        item.types, ReadPerToken(line, "token_type_ids", item.ids.size()));
+    const auto& mask = item.mask;
+    if (std::any_of(mask.begin(), mask.end(),
+                    [](int64_t value) { return value > 1; }) ||
+        (!mask.empty() && std::count(mask.begin(), mask.end(), 1) == 0)) {
+      return line.Wrong("attention_mask", "of 0 and 1, with a 1");
+    }
+  }
+  CAIRN_ASSIGN_OR_RETURN(item.label, line.Integer("label"));
+  if (item.label < 0) {
+    return line.Wrong("label", absl::StrCat("from 0 on, not ", item.label));
+  }
+  return item;
+}
+
+absl::StatusOr<ClassPrompt> ReadClassPrompt(ItemLine& line) {
+  CAIRN_RETURN_IF_ERROR(line.AllowOnly({"input_ids"}));
+  ClassPrompt prompt;
+  static_cast<ItemHead&>(prompt) = line.head();
+  CAIRN_ASSIGN_OR_RETURN(prompt.ids, line.Ids("input_ids"));
+  if (prompt.ids.empty()) return line.Wrong("input_ids", "not empty");
+  return prompt;
+}
+
+absl::StatusOr<GenerationItem> ReadGenerationItem(ItemLine& line) {
+  CAIRN_RETURN_IF_ERROR(line.AllowOnly(
+      {"context_ids", "target_ids", "context", "target", "max_new_tokens"}));
+  GenerationItem item;
+  static_cast<ItemHead&>(item) = line.head();
+  if (line.Has("context") || line.Has("target")) {
+    return UnfitItem(item, kHowToTokenise);
+  }
+  CAIRN_ASSIGN_OR_RETURN(item.context, line.Ids("context_ids"));
+  if (item.context.empty()) return line.Wrong("context_ids", "not empty");
+  CAIRN_ASSIGN_OR_RETURN(item.target, line.Ids("target_ids"));
+  if (line.Has("max_new_tokens")) {
+    CAIRN_ASSIGN_OR_RETURN(item.new_tokens_max, line.Integer("max_new_tokens"));
+    if (*item.new_tokens_max < 1) {
+      return line.Wrong("max_new_tokens", "at least 1");
+    }
+  }
+  return item;
+}
+
 template <typename Item>
 absl::StatusOr<std::vector<Item>> ReadItems(
     const ByteSource& file, absl::string_view label,
@@ -240,6 +335,21 @@ absl::StatusOr<std::vector<PerplexityItem>> ReadPerplexityItems(
 absl::StatusOr<std::vector<MultipleChoiceItem>> ReadMultipleChoiceItems(
     const ByteSource& file, absl::string_view label) {
   return ReadItems<MultipleChoiceItem>(file, label, ReadMultipleChoiceItem);
+}
+
+absl::StatusOr<std::vector<ClassificationItem>> ReadClassificationItems(
+    const ByteSource& file, absl::string_view label) {
+  return ReadItems<ClassificationItem>(file, label, ReadClassificationItem);
+}
+
+absl::StatusOr<std::vector<ClassPrompt>> ReadClassPrompts(
+    const ByteSource& file, absl::string_view label) {
+  return ReadItems<ClassPrompt>(file, label, ReadClassPrompt);
+}
+
+absl::StatusOr<std::vector<GenerationItem>> ReadGenerationItems(
+    const ByteSource& file, absl::string_view label) {
+  return ReadItems<GenerationItem>(file, label, ReadGenerationItem);
 }
 
 absl::Status DamagedItem(const ItemHead& item, absl::string_view message) {

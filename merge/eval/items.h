@@ -32,12 +32,39 @@ struct MultipleChoiceItem : ItemHead {
   int64_t label = 0;                          // index of a choice
 };
 
+// A text or an image with the class it is of.
+struct ClassificationItem : ItemHead {
+  std::vector<int64_t> ids;    // empty: an image
+  std::vector<int64_t> mask;   // as long as ids, or empty
+  std::vector<int64_t> types;  // likewise
+  std::string pixel_file;      // beside suite.yaml
+  std::string pixel_tensor;
+  int64_t label = 0;
+};
+
+// The prompt of a class of a zero-shot suite.
+struct ClassPrompt : ItemHead {
+  std::vector<int64_t> ids;  // never empty
+};
+
+struct GenerationItem : ItemHead {
+  std::vector<int64_t> context;  // never empty
+  std::vector<int64_t> target;
+  std::optional<int64_t> new_tokens_max;
+};
+
 // Reads a JSONL file of items, strictly: one object a line, no unknown or
 // repeated field, unique ids, no negative number. Errors as Task's; a file
 // without items is one. `label` names the file.
 absl::StatusOr<std::vector<PerplexityItem>> ReadPerplexityItems(
     const ByteSource& file, absl::string_view label);
 absl::StatusOr<std::vector<MultipleChoiceItem>> ReadMultipleChoiceItems(
+    const ByteSource& file, absl::string_view label);
+absl::StatusOr<std::vector<ClassificationItem>> ReadClassificationItems(
+    const ByteSource& file, absl::string_view label);
+absl::StatusOr<std::vector<ClassPrompt>> ReadClassPrompts(
+    const ByteSource& file, absl::string_view label);
+absl::StatusOr<std::vector<GenerationItem>> ReadGenerationItems(
     const ByteSource& file, absl::string_view label);
 
 // A MALFORMED_FILE error about an item.

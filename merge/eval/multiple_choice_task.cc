@@ -12,13 +12,6 @@
 namespace cairn {
 namespace {
 
-std::vector<int64_t> Joined(const std::vector<int64_t>& context,
-                            const std::vector<int64_t>& choice) {
-  std::vector<int64_t> ids = context;
-  ids.insert(ids.end(), choice.begin(), choice.end());
-  return ids;
-}
-
 absl::Status CheckTexts(const MultipleChoiceItem& item,
                         absl::string_view metric) {
   const bool has_empty =
@@ -60,48 +53,54 @@ int64_t MultipleChoiceTask::size() const {
 }
 
 const std::vector<int64_t>& MultipleChoiceTask::PrefixOf(
-    const Model& model) const {
-  return prefix_ids_.has_value() ? *prefix_ids_ : model.prefix_ids();
+    const LanguageModel& model) const {
+  return prefix_ids_.has_value() ? *prefix_ids_ : model.traits().prefix_ids;
+}
+
+int64_t MultipleChoiceTask::Cost(int64_t item) const {
+  const MultipleChoiceItem& it = items_[static_cast<size_t>(item)];
+  size_t tokens = it.context.size();
+  for (const std::vector<int64_t>& choice : it.choices) tokens += choice.size();
+  return static_cast<int64_t>(tokens);
 }
 
 absl::Status MultipleChoiceTask::CheckFits(const Model& model) const {
+  CAIRN_ASSIGN_OR_RETURN(const LanguageModel* language,
+                         RequireLanguage(model, "multiple_choice"));
+  const TextLimits& limits = language->traits().limits;
   int64_t prefix = 0;
   if (ranking_ == Ranking::kMutualInformation) {
-    prefix = static_cast<int64_t>(PrefixOf(model).size());
+    prefix = static_cast<int64_t>(PrefixOf(*language).size());
     if (prefix == 0) {
       return ReasonedError(
           absl::StatusCode::kUnimplemented, "UNSUPPORTED",
           "config.json names no bos_token_id or eos_token_id; suite.yaml "
           "should give `prefix_ids` for acc_mutual_info");
     }
-    CAIRN_RETURN_IF_ERROR(CheckVocabulary(model, {"", "", "suite.yaml"},
-                                          "prefix_ids", PrefixOf(model)));
+    CAIRN_RETURN_IF_ERROR(CheckVocabulary(limits, {"", "", "suite.yaml"},
+                                          "prefix_ids", PrefixOf(*language)));
   }
   for (const MultipleChoiceItem& item : items_) {
     CAIRN_RETURN_IF_ERROR(
-        CheckVocabulary(model, item, "context_ids", item.context));
+        CheckVocabulary(limits, item, "context_ids", item.context));
     const int64_t context =
         std::max(static_cast<int64_t>(item.context.size()), prefix);
     for (const std::vector<int64_t>& choice : item.choices) {
       CAIRN_RETURN_IF_ERROR(
-          CheckVocabulary(model, item, "choices_ids", choice));
+          CheckVocabulary(limits, item, "choices_ids", choice));
       CAIRN_RETURN_IF_ERROR(CheckInputLength(
-          model, item, context + static_cast<int64_t>(choice.size()) - 1));
+          limits, item, context + static_cast<int64_t>(choice.size()) - 1));
     }
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<double>> MultipleChoiceTask::ScoreChoices(
-    const Model& model, const MultipleChoiceItem& item,
+    const LanguageModel& model, const MultipleChoiceItem& item,
     const std::vector<int64_t>& context) const {
-  std::vector<double> scores;
-  for (const std::vector<int64_t>& choice : item.choices) {
-    const absl::StatusOr<double> score = ScoreContinuation(
-        model, Joined(context, choice), static_cast<int64_t>(context.size()));
-    if (!score.ok()) return Annotate(score.status(), item.where);
-    scores.push_back(*score);
-  }
+  absl::StatusOr<std::vector<double>> scores =
+      ScoreContinuations(model, context, item.choices);
+  if (!scores.ok()) return Annotate(scores.status(), item.where);
   return scores;
 }
 
@@ -130,18 +129,20 @@ size_t MultipleChoiceTask::Best(
 }
 
 absl::StatusOr<ItemScore> MultipleChoiceTask::Score(const Model& model,
+                                                    const at::Tensor&,
                                                     int64_t item) const {
+  const LanguageModel* language = model.language();
   const MultipleChoiceItem& it = items_[static_cast<size_t>(item)];
   const size_t label = static_cast<size_t>(it.label);
   ItemScore score;
   score.id = it.id;
   score.group = it.group;
   CAIRN_ASSIGN_OR_RETURN(score.choice_logprobs,
-                         ScoreChoices(model, it, it.context));
+                         ScoreChoices(*language, it, it.context));
   std::vector<double> unconditional;
   if (ranking_ == Ranking::kMutualInformation) {
     CAIRN_ASSIGN_OR_RETURN(unconditional,
-                           ScoreChoices(model, it, PrefixOf(model)));
+                           ScoreChoices(*language, it, PrefixOf(*language)));
   }
   score.logprob_sum = score.choice_logprobs[label];
   score.tokens = static_cast<int64_t>(it.choices[label].size());
@@ -152,10 +153,7 @@ absl::StatusOr<ItemScore> MultipleChoiceTask::Score(const Model& model,
 
 std::map<std::string, double> MultipleChoiceTask::Metrics(
     absl::Span<const ItemScore> scores) const {
-  int64_t correct = 0;
-  for (const ItemScore& score : scores) correct += *score.is_correct ? 1 : 0;
-  return {{metric_,
-           static_cast<double>(correct) / static_cast<double>(scores.size())}};
+  return {{metric_, Accuracy(scores)}};
 }
 
 }  // namespace cairn

@@ -27,7 +27,9 @@ class MultipleChoiceTask final : public Task {
 
   int64_t size() const override;
   absl::Status CheckFits(const Model& model) const override;
+  int64_t Cost(int64_t item) const override;
   absl::StatusOr<ItemScore> Score(const Model& model,
+                                  const at::Tensor& prepared,
                                   int64_t item) const override;
   std::map<std::string, double> Metrics(
       absl::Span<const ItemScore> scores) const override;
@@ -39,9 +41,9 @@ class MultipleChoiceTask final : public Task {
                      absl::string_view metric,
                      std::optional<std::vector<int64_t>> prefix_ids);
 
-  const std::vector<int64_t>& PrefixOf(const Model& model) const;
+  const std::vector<int64_t>& PrefixOf(const LanguageModel& model) const;
   absl::StatusOr<std::vector<double>> ScoreChoices(
-      const Model& model, const MultipleChoiceItem& item,
+      const LanguageModel& model, const MultipleChoiceItem& item,
       const std::vector<int64_t>& context) const;
   // The choice that wins, from the log-probabilities of all.
   size_t Best(Ranking ranking, const MultipleChoiceItem& item,

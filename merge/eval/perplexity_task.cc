@@ -40,19 +40,27 @@ int64_t PerplexityTask::size() const {
   return static_cast<int64_t>(items_.size());
 }
 
+int64_t PerplexityTask::Cost(int64_t item) const {
+  return static_cast<int64_t>(items_[static_cast<size_t>(item)].ids.size());
+}
+
 absl::Status PerplexityTask::CheckFits(const Model& model) const {
+  CAIRN_ASSIGN_OR_RETURN(const LanguageModel* language,
+                         RequireLanguage(model, "perplexity"));
+  const TextLimits& limits = language->traits().limits;
   for (const PerplexityItem& item : items_) {
-    CAIRN_RETURN_IF_ERROR(CheckVocabulary(model, item, "input_ids", item.ids));
+    CAIRN_RETURN_IF_ERROR(CheckVocabulary(limits, item, "input_ids", item.ids));
     CAIRN_RETURN_IF_ERROR(CheckInputLength(
-        model, item, static_cast<int64_t>(item.ids.size()) - 1));
+        limits, item, static_cast<int64_t>(item.ids.size()) - 1));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<ItemScore> PerplexityTask::Score(const Model& model,
+                                                const at::Tensor&,
                                                 int64_t item) const {
   const PerplexityItem& it = items_[static_cast<size_t>(item)];
-  const absl::StatusOr<double> sum = ScoreContinuation(model, it.ids, 1);
+  const absl::StatusOr<double> sum = ScoreText(*model.language(), it.ids);
   if (!sum.ok()) return Annotate(sum.status(), it.where);
   ItemScore score;
   score.id = it.id;

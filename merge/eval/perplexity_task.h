@@ -22,7 +22,9 @@ class PerplexityTask final : public Task {
 
   int64_t size() const override;
   absl::Status CheckFits(const Model& model) const override;
+  int64_t Cost(int64_t item) const override;
   absl::StatusOr<ItemScore> Score(const Model& model,
+                                  const at::Tensor& prepared,
                                   int64_t item) const override;
   std::map<std::string, double> Metrics(
       absl::Span<const ItemScore> scores) const override;

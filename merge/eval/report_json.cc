@@ -36,6 +36,9 @@ Json RowJson(const std::string& adapter, const ItemScore& item) {
   if (!item.choice_logprobs.empty()) {
     json["choice_logprobs"] = item.choice_logprobs;
   }
+  if (item.generated_ids.has_value()) {
+    json["generated_ids"] = *item.generated_ids;
+  }
   if (item.is_correct.has_value()) json["correct"] = *item.is_correct;
   return json;
 }

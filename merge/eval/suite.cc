@@ -65,15 +65,10 @@ absl::StatusOr<std::vector<int64_t>> ReadIds(const YAML::Node& node,
   return ids;
 }
 
-// No path leaves the suite's directory.
 absl::Status CheckPath(absl::string_view path, absl::string_view key) {
-  for (absl::string_view part : absl::StrSplit(path, '/')) {
-    if (part.empty() || part == "." || part == "..") {
-      return Wrong(key, absl::StrCat("a file beside suite.yaml, which `", path,
-                                     "` is not"));
-    }
-  }
-  return absl::OkStatus();
+  if (IsInsideSuite(path)) return absl::OkStatus();
+  return Wrong(
+      key, absl::StrCat("a file beside suite.yaml, which `", path, "` is not"));
 }
 
 absl::Status ReadSplits(const YAML::Node& node, SuiteDescription& suite) {
@@ -121,6 +116,7 @@ absl::Status ReadKey(const std::string& key, const YAML::Node& node,
   } else if (key == "license") {
     suite.license = text;
   } else if (key == "classes") {
+    suite.classes = text;
     return CheckPath(text, key);
   } else if (key != "target_delimiter") {
     return DamagedSuite(kFile, absl::StrCat("unknown key `", key, "`"));
@@ -178,6 +174,13 @@ absl::StatusOr<SuiteDescription> ParseDescription(const std::string& text) {
 }
 
 }  // namespace
+
+bool IsInsideSuite(absl::string_view path) {
+  for (absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part.empty() || part == "." || part == "..") return false;
+  }
+  return true;
+}
 
 absl::Status DamagedSuite(absl::string_view file, absl::string_view message) {
   return ReasonedError(absl::StatusCode::kDataLoss, "MALFORMED_FILE",

@@ -26,6 +26,8 @@ struct SuiteDescription {
   std::string license;
   // File, relative to the suite's directory, by split: search, gate, audit.
   std::map<std::string, std::string, std::less<>> splits;
+  // File with the prompts of a zero-shot suite's classes; empty: none.
+  std::string classes;
   // Tokens before an unconditional choice; none: the model's.
   std::optional<std::vector<int64_t>> prefix_ids;
 
@@ -45,6 +47,9 @@ struct Suite {
   static absl::StatusOr<Suite> Open(FileMap files);
   static absl::StatusOr<Suite> OpenDirectory(const std::string& directory);
 };
+
+// Whether a path names a file in the suite's directory or below it.
+bool IsInsideSuite(absl::string_view path);
 
 // A DATA_LOSS status with reason MALFORMED_FILE about `file` of a suite.
 absl::Status DamagedSuite(absl::string_view file, absl::string_view message);

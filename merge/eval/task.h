@@ -1,6 +1,8 @@
 #ifndef CAIRN_MERGE_EVAL_TASK_H_
 #define CAIRN_MERGE_EVAL_TASK_H_
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,14 +23,17 @@ namespace cairn {
 struct ItemScore {
   std::string id;
   std::string group;
-  // Perplexity: of the scored tokens; multiple choice: of the labelled choice.
+  // Perplexity: of the scored tokens; multiple choice and classification: of
+  // the labelled choice; generation: of the generated tokens.
   double logprob_sum = 0;
   int64_t tokens = 0;
-  // Multiple choice: of every choice.
+  // Multiple choice: of every choice; classification: of every class.
   std::vector<double> choice_logprobs;
   // Whether the item was right by the suite's metric, for kinds that have
   // right and wrong.
   std::optional<bool> is_correct;
+  // Generation.
+  std::optional<std::vector<int64_t>> generated_ids;
 };
 
 // One split of a suite, read and checked. Immutable and thread-safe.
@@ -41,23 +46,34 @@ class Task {
   virtual ~Task() = default;
 
   virtual int64_t size() const = 0;
-  // Whether the model can score every item: vocabulary and length of input.
+  // Whether the model can score every item: its head, vocabulary, length of
+  // input, ...
   virtual absl::Status CheckFits(const Model& model) const = 0;
-  // Scores one item; the result depends on the item and the model alone. The
-  // task fits the model.
+  // What scoring an item takes, in tokens or the like: long ones go first.
+  virtual int64_t Cost(int64_t item) const = 0;
+  // What the items share, computed once for a model that the task fits.
+  virtual absl::StatusOr<at::Tensor> Prepare(const Model&) const {
+    return at::Tensor();
+  }
+  // Scores one item; the result depends on the item and the model alone.
+  // `prepared` is Prepare()'s for this model.
   virtual absl::StatusOr<ItemScore> Score(const Model& model,
+                                          const at::Tensor& prepared,
                                           int64_t item) const = 0;
   // Metrics over the scores of all items, in order; the suite's is one.
   virtual std::map<std::string, double> Metrics(
       absl::Span<const ItemScore> scores) const = 0;
 };
 
-// Reads a split, which the suite has. `architecture` is the model's, to say
-// what has no head for the suite's kind. NOT_FOUND when the split's file is
-// not there.
+// Reads a split, which the suite has, for models like `model`: UNSUPPORTED
+// when it has no head for the suite's kind. NOT_FOUND when a file that the
+// suite names is not there.
 absl::StatusOr<std::unique_ptr<Task>> OpenTask(const Suite& suite,
                                                absl::string_view split,
-                                               absl::string_view architecture);
+                                               const Model& model);
+
+// The share of scores that are right.
+double Accuracy(absl::Span<const ItemScore> scores);
 
 }  // namespace cairn
 

@@ -1,161 +1,219 @@
-#include "merge/model/llama.h"
-
+// The Llama family: RMS norms, rotary positions, grouped queries, gated MLP.
 #include <ATen/ATen.h>
 
+#include <cmath>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
-#include "core/base/status_util.h"
-#include "core/tensor/safetensors.h"
-#include "merge/model/causal_attention.h"
-#include "merge/tensor/torch_bridge.h"
+#include "merge/model/attention.h"
+#include "merge/model/families.h"
+#include "merge/model/layers.h"
+#include "merge/model/llama_config.h"
 
 namespace cairn {
 namespace {
 
+using Bias = ParameterScope::Bias;
+
 constexpr char kHead[] = "lm_head.weight";
+
+class Llama final : public LanguageModel {
+ public:
+  Llama(const LlamaConfig& config, bool has_head);
+
+ private:
+  struct Layer {
+    LlamaConfig::LayerKind kind;
+    RmsNorm attention_norm, attention_post_norm;
+    RmsNorm mlp_norm, mlp_post_norm;
+    RmsNorm query_norm, key_norm;
+    Linear qkv, q, k, v, o;  // qkv or the three
+    Linear gate_up, gate, up, down;
+  };
+  struct Projections {
+    at::Tensor q, k, v;
+  };
+
+  std::unique_ptr<Model> MakeEmpty() const override {
+    return std::make_unique<Llama>(config_, has_head_);
+  }
+  at::Tensor RunLayers(const at::Tensor& ids, Memory* memory) const override;
+  at::Tensor RunHead(const at::Tensor& hidden) const override;
+
+  RmsNorm MakeNorm(const ParameterScope& scope, absl::string_view name,
+                   int64_t width) const;
+  Layer MakeLayer(const ParameterScope& scope, size_t index) const;
+  Projections Project(const Layer& layer, const at::Tensor& x) const;
+  at::Tensor RunAttention(const Layer& layer, const at::Tensor& x,
+                          const RopeTable& rope, Memory::Layer* memory) const;
+  at::Tensor RunMlp(const Layer& layer, const at::Tensor& x) const;
+
+  const LlamaConfig config_;
+  const bool has_head_;
+  const at::Tensor* embeddings_;
+  std::vector<Layer> layers_;
+  RmsNorm final_norm_;
+  const at::Tensor* head_;
+};
+
+Llama::Llama(const LlamaConfig& config, bool has_head)
+    : LanguageModel(config.architecture, config.traits),
+      config_(config),
+      has_head_(has_head) {
+  const ParameterScope root(table_, ""), body = root.Under("model");
+  embeddings_ =
+      body.Tensor("embed_tokens.weight", {vocab_size(), config_.hidden_size});
+  for (size_t i = 0; i < config_.layers.size(); ++i) {
+    layers_.push_back(
+        MakeLayer(body.Under("layers", static_cast<int64_t>(i)), i));
+  }
+  final_norm_ = MakeNorm(body, "norm", config_.hidden_size);
+  head_ = has_head_ ? root.Tensor(kHead, {vocab_size(), config_.hidden_size})
+                    : embeddings_;
+}
+
+RmsNorm Llama::MakeNorm(const ParameterScope& scope, absl::string_view name,
+                        int64_t width) const {
+  RmsNorm norm = scope.MakeRmsNorm(name, width, config_.rms_norm_eps);
+  norm.adds_one = config_.is_gemma;
+  return norm;
+}
+
+Llama::Layer Llama::MakeLayer(const ParameterScope& scope, size_t index) const {
+  const int64_t hidden = config_.hidden_size, inner = config_.intermediate_size;
+  const int64_t query = config_.heads * config_.head_dim;
+  const int64_t key = config_.kv_heads * config_.head_dim;
+  const Bias qkv_bias = config_.has_qkv_bias ? Bias::kOne : Bias::kNone;
+  const Bias output_bias = config_.has_output_bias ? Bias::kOne : Bias::kNone;
+  const Bias mlp_bias = config_.has_mlp_bias ? Bias::kOne : Bias::kNone;
+  const ParameterScope attention = scope.Under("self_attn");
+  const ParameterScope mlp = scope.Under("mlp");
+  Layer layer;
+  layer.kind = config_.layers[index];
+  layer.attention_norm = MakeNorm(scope, "input_layernorm", hidden);
+  if (config_.has_fused_projections) {
+    layer.qkv =
+        attention.MakeLinear("qkv_proj", hidden, query + 2 * key, qkv_bias);
+  } else {
+    layer.q = attention.MakeLinear("q_proj", hidden, query, qkv_bias);
+    layer.k = attention.MakeLinear("k_proj", hidden, key, qkv_bias);
+    layer.v = attention.MakeLinear("v_proj", hidden, key, qkv_bias);
+  }
+  layer.o = attention.MakeLinear("o_proj", query, hidden, output_bias);
+  if (config_.has_query_key_norms) {
+    layer.query_norm = MakeNorm(attention, "q_norm", config_.head_dim);
+    layer.key_norm = MakeNorm(attention, "k_norm", config_.head_dim);
+  }
+  // Gemma 2 has two norms more, and this name stands for another one there.
+  RmsNorm& second =
+      config_.has_post_norms ? layer.attention_post_norm : layer.mlp_norm;
+  second = MakeNorm(scope, "post_attention_layernorm", hidden);
+  if (config_.has_post_norms) {
+    layer.mlp_norm = MakeNorm(scope, "pre_feedforward_layernorm", hidden);
+    layer.mlp_post_norm = MakeNorm(scope, "post_feedforward_layernorm", hidden);
+  }
+  if (config_.has_fused_projections) {
+    layer.gate_up = mlp.MakeLinear("gate_up_proj", hidden, 2 * inner, mlp_bias);
+  } else {
+    layer.gate = mlp.MakeLinear("gate_proj", hidden, inner, mlp_bias);
+    layer.up = mlp.MakeLinear("up_proj", hidden, inner, mlp_bias);
+  }
+  layer.down = mlp.MakeLinear("down_proj", inner, hidden, mlp_bias);
+  return layer;
+}
+
+Llama::Projections Llama::Project(const Layer& layer,
+                                  const at::Tensor& x) const {
+  if (!config_.has_fused_projections) {
+    return {layer.q(x), layer.k(x), layer.v(x)};
+  }
+  const int64_t query = config_.heads * config_.head_dim;
+  const int64_t key = config_.kv_heads * config_.head_dim;
+  const at::Tensor all = layer.qkv(x);
+  return {all.narrow(-1, 0, query), all.narrow(-1, query, key),
+          all.narrow(-1, query + key, key)};
+}
+
+at::Tensor Llama::RunAttention(const Layer& layer, const at::Tensor& x,
+                               const RopeTable& rope,
+                               Memory::Layer* memory) const {
+  const Projections projected = Project(layer, x);
+  at::Tensor q = SplitHeads(projected.q, config_.heads);
+  at::Tensor k = SplitHeads(projected.k, config_.kv_heads);
+  at::Tensor v = SplitHeads(projected.v, config_.kv_heads);
+  if (config_.has_query_key_norms) {
+    q = layer.query_norm(q);
+    k = layer.key_norm(k);
+  }
+  if (layer.kind.has_rope) {
+    q = ApplyRope(q, rope);
+    k = ApplyRope(k, rope);
+  }
+  if (memory != nullptr) {
+    memory->Append(k, v);
+    k = memory->keys;
+    v = memory->values;
+  }
+  return layer.o(Attend(q, k, v,
+                        {.scale = config_.attention_scale,
+                         .is_causal = true,
+                         .window = layer.kind.window,
+                         .softcap = config_.attention_softcap,
+                         .bias = {}}));
+}
+
+at::Tensor Llama::RunMlp(const Layer& layer, const at::Tensor& x) const {
+  if (!config_.has_fused_projections) {
+    return layer.down(config_.activation(layer.gate(x)) * layer.up(x));
+  }
+  const int64_t inner = config_.intermediate_size;
+  const at::Tensor both = layer.gate_up(x);
+  return layer.down(config_.activation(both.narrow(-1, 0, inner)) *
+                    both.narrow(-1, inner, inner));
+}
+
+at::Tensor Llama::RunLayers(const at::Tensor& ids, Memory* memory) const {
+  const int64_t past = memory == nullptr ? 0 : memory->length;
+  const int64_t length = past + ids.size(1);
+  const RopeTable rope = RowsOf(
+      MakeRopeTable(config_.rope, config_.rope.RotaryDim(config_.head_dim),
+                    config_.max_position_embeddings, length, device()),
+      past, ids.size(1));
+  if (memory != nullptr) memory->layers.resize(layers_.size());
+  at::Tensor x = Embed(*embeddings_, ids);
+  if (config_.is_gemma) {
+    const double scale = std::sqrt(static_cast<double>(config_.hidden_size));
+    x = x * scale;
+  }
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const Layer& layer = layers_[i];
+    at::Tensor attended =
+        RunAttention(layer, layer.attention_norm(x), rope,
+                     memory == nullptr ? nullptr : &memory->layers[i]);
+    if (config_.has_post_norms) attended = layer.attention_post_norm(attended);
+    x = x + attended;
+    at::Tensor out = RunMlp(layer, layer.mlp_norm(x));
+    if (config_.has_post_norms) out = layer.mlp_post_norm(out);
+    x = x + out;
+  }
+  return final_norm_(x);
+}
+
+at::Tensor Llama::RunHead(const at::Tensor& hidden) const {
+  const at::Tensor logits = Linear{.weight = head_}(hidden);
+  if (config_.final_softcap == 0) return logits;
+  return at::tanh(logits / config_.final_softcap) * config_.final_softcap;
+}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Llama>> Llama::Create(LlamaConfig config,
-                                                     ParameterMap parameters) {
-  ShapeMap shapes;
-  for (const auto& [name, tensor] : parameters) {
-    shapes[name] = tensor.sizes().vec();
-  }
-  CAIRN_RETURN_IF_ERROR(config.CheckTensors(shapes));
-  return std::unique_ptr<Llama>(
-      new Llama(std::move(config), std::move(parameters)));
-}
-
-Llama::Llama(LlamaConfig config, ParameterMap parameters)
-    : config_(std::move(config)), parameters_(std::move(parameters)) {
-  const auto find = [&](const std::string& name) {
-    return &parameters_.find(name)->second;
-  };
-  for (int64_t i = 0; i < config_.layers; ++i) {
-    const std::string layer = absl::StrCat("model.layers.", i, ".");
-    layers_.push_back(
-        {.input_norm = find(layer + "input_layernorm.weight"),
-         .attention_norm = find(layer + "post_attention_layernorm.weight"),
-         .q = FindLinear(layer + "self_attn.q_proj"),
-         .k = FindLinear(layer + "self_attn.k_proj"),
-         .v = FindLinear(layer + "self_attn.v_proj"),
-         .o = FindLinear(layer + "self_attn.o_proj"),
-         .gate = FindLinear(layer + "mlp.gate_proj"),
-         .up = FindLinear(layer + "mlp.up_proj"),
-         .down = FindLinear(layer + "mlp.down_proj")});
-  }
-  embeddings_ = find("model.embed_tokens.weight");
-  final_norm_ = find("model.norm.weight");
-  head_ = parameters_.contains(kHead) ? find(kHead) : embeddings_;
-}
-
-Llama::Linear Llama::FindLinear(const std::string& name) const {
-  const auto bias = parameters_.find(name + ".bias");
-  return {.weight = &parameters_.find(name + ".weight")->second,
-          .bias = bias == parameters_.end() ? nullptr : &bias->second};
-}
-
-at::Tensor Llama::Linear::operator()(const at::Tensor& x) const {
-  return bias ? at::linear(x, *weight, *bias) : at::linear(x, *weight);
-}
-
-const std::string& Llama::architecture() const {
-  static const std::string* const kName = new std::string(kArchitecture);
-  return *kName;
-}
-
-absl::Status Llama::CheckIds(const at::Tensor& ids) const {
-  if (ids.dim() != 2 || ids.scalar_type() != at::kLong || ids.numel() == 0) {
-    return absl::InvalidArgumentError(
-        "token ids should be a tensor of int64 of shape [batch, tokens]");
-  }
-  if (ids.size(1) > longest_input()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("an input of ", ids.size(1), " tokens; the model takes ",
-                     longest_input(), " at most"));
-  }
-  const auto [low, high] = at::aminmax(ids.flatten());
-  const int64_t least = low.item<int64_t>(), most = high.item<int64_t>();
-  if (least < 0 || most >= vocab_size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("token id ", least < 0 ? least : most,
-                     " is not in the vocabulary of ", vocab_size()));
-  }
-  return absl::OkStatus();
-}
-
-at::Tensor Llama::Norm(const at::Tensor& x, const at::Tensor& gain) const {
-  const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor scale = at::rsqrt((wide * wide).mean(-1, /*keepdim=*/true) +
-                                     config_.rms_norm_eps);
-  return (wide * scale).to(x.scalar_type()) * gain;
-}
-
-at::Tensor Llama::Attend(const Layer& layer, const at::Tensor& x,
-                         const RopeTable& rope) const {
-  const auto split = [&](const at::Tensor& projected, int64_t heads) {
-    return projected.view({x.size(0), x.size(1), heads, config_.head_dim})
-        .transpose(1, 2);
-  };
-  const at::Tensor q = ApplyRope(split(layer.q(x), config_.heads), rope);
-  const at::Tensor k = ApplyRope(split(layer.k(x), config_.kv_heads), rope);
-  const at::Tensor v = split(layer.v(x), config_.kv_heads);
-  return layer.o(
-      CausalAttention(q.to(x.scalar_type()), k.to(x.scalar_type()), v));
-}
-
-at::Tensor Llama::RunLayers(const at::Tensor& ids) const {
-  const RopeTable rope =
-      MakeRopeTable(config_.rope, config_.head_dim,
-                    config_.max_position_embeddings, ids.size(1), device());
-  at::Tensor x = at::embedding(*embeddings_, ids.to(device()));
-  for (const Layer& layer : layers_) {
-    x = x + Attend(layer, Norm(x, *layer.input_norm), rope);
-    const at::Tensor normed = Norm(x, *layer.attention_norm);
-    x = x + layer.down(at::silu(layer.gate(normed)) * layer.up(normed));
-  }
-  return Norm(x, *final_norm_);
-}
-
-absl::StatusOr<at::Tensor> Llama::Hidden(const at::Tensor& ids) const {
-  return CatchTorch("running the model", [&]() -> absl::StatusOr<at::Tensor> {
-    CAIRN_RETURN_IF_ERROR(CheckIds(ids));
-    return RunLayers(ids);
-  });
-}
-
-absl::StatusOr<at::Tensor> Llama::Logits(const at::Tensor& hidden) const {
-  return CatchTorch("running the head", [&]() -> absl::StatusOr<at::Tensor> {
-    return at::linear(hidden, *head_);
-  });
-}
-
-absl::Status Llama::SetParameter(absl::string_view name,
-                                 const at::Tensor& value) {
-  const auto it = parameters_.find(name);
-  if (it == parameters_.end()) {
-    return ReasonedError(absl::StatusCode::kNotFound, "UNKNOWN_TENSOR",
-                         absl::StrCat("the model has no tensor ", name),
-                         {{"tensor", std::string(name)}});
-  }
-  if (value.sizes() != it->second.sizes()) {
-    return ReasonedError(
-        absl::StatusCode::kInvalidArgument, "SHAPE_MISMATCH",
-        absl::StrCat("tensor ", name, " has shape ", TensorShapeText(value),
-                     "; it should be ", TensorShapeText(it->second)),
-        {{"tensor", std::string(name)}});
-  }
-  return CatchTorch("replacing a parameter", [&] {
-    it->second = value.to(it->second.options());
-    return absl::OkStatus();
-  });
-}
-
-std::unique_ptr<Model> Llama::ShallowCopy() const {
-  return std::unique_ptr<Model>(new Llama(config_, parameters_));
+absl::StatusOr<std::unique_ptr<Model>> MakeLlama(absl::string_view architecture,
+                                                 const ConfigReader& config,
+                                                 const ShapeMap& tensors) {
+  CAIRN_ASSIGN_OR_RETURN(const LlamaConfig parsed,
+                         LlamaConfig::Parse(architecture, config));
+  const bool has_head = !parsed.ties_embeddings || tensors.contains(kHead);
+  return std::make_unique<Llama>(parsed, has_head);
 }
 
 }  // namespace cairn

@@ -2,70 +2,63 @@
 #define CAIRN_MERGE_MODEL_LLAMA_CONFIG_H_
 
 #include <cstdint>
-#include <functional>
-#include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "merge/model/config_reader.h"
+#include "merge/model/layers.h"
+#include "merge/model/model.h"
 #include "merge/model/rope.h"
 
 namespace cairn {
 
-// A parameter that a checkpoint must have.
-struct ParameterSpec {
-  std::string name;
-  std::vector<int64_t> shape;
-};
-
-// Shapes of tensors by name.
-using ShapeMap = std::map<std::string, std::vector<int64_t>, std::less<>>;
-
-// What config.json says about a Llama. Defaults are those of transformers.
+// What config.json says about a decoder of the Llama family. Defaults are those
+// of transformers for each architecture.
 struct LlamaConfig {
-  int64_t vocab_size = 0;
+  struct LayerKind {
+    int64_t window = 0;  // as AttentionOptions::window
+    bool has_rope = true;
+  };
+
+  std::string architecture;
+  LanguageModel::Traits traits;
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
-  int64_t layers = 0;
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   int64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
-  bool has_attention_bias = false;
-  bool has_mlp_bias = false;
-  bool ties_embeddings = false;
+  Activation activation = nullptr;
+  std::vector<LayerKind> layers;
   RopeConfig rope;
-  // The beginning-of-text token, else the end-of-text token, else nothing:
-  // what stands before a text that has no context.
-  std::vector<int64_t> prefix_ids;
+  bool ties_embeddings = false;
 
-  // Reads both config styles: `rope_parameters`, and `rope_theta` beside
-  // `rope_scaling`. DATA_LOSS with MALFORMED_FILE for what is no sound
-  // configuration, UNIMPLEMENTED with UNSUPPORTED for a sound one that we
-  // cannot run (rope kind, activation); messages name config.json and the key.
-  static absl::StatusOr<LlamaConfig> Parse(absl::string_view config_json);
+  bool has_qkv_bias = false;
+  bool has_output_bias = false;
+  bool has_mlp_bias = false;
+  bool has_fused_projections = false;  // Phi-3: qkv_proj, gate_up_proj
+  bool has_query_key_norms = false;    // Qwen3
+  bool has_post_norms = false;         // Gemma 2: after attention and MLP
+  bool is_gemma = false;  // gains are stored less one, embeddings scaled
+  double attention_scale = 0;
+  double attention_softcap = 0;
+  double final_softcap = 0;
 
-  // Longest input in tokens.
-  int64_t LongestInput() const;
+  // Whether `architecture` is of the family.
+  static bool Knows(absl::string_view architecture);
+  // The architectures of the family.
+  static std::vector<std::string> Architectures();
 
-  // Every parameter, in the order of the network. With `has_head` the output
-  // matrix is one of them, else the embeddings serve as such.
-  std::vector<ParameterSpec> Parameters(bool has_head) const;
-
-  // Whether these are exactly the model's parameters; a head is optional where
-  // the embeddings are tied to it. DATA_LOSS: UNKNOWN_TENSOR for a missing or
-  // an additional tensor, SHAPE_MISMATCH for another shape, which they name.
-  absl::Status CheckTensors(const ShapeMap& tensors) const;
+  // Reads both config styles. `architecture` is one that is known. DATA_LOSS
+  // with MALFORMED_FILE for what is no sound configuration, UNIMPLEMENTED with
+  // UNSUPPORTED for a sound one that cannot be run here (rope kind,
+  // activation); messages name config.json and the key.
+  static absl::StatusOr<LlamaConfig> Parse(absl::string_view architecture,
+                                           ConfigReader config);
 };
-
-// The class that config.json names in `architectures`, else the one that its
-// `model_type` implies, e.g. "LlamaForCausalLM". DATA_LOSS when the text is no
-// JSON object or names neither.
-absl::StatusOr<std::string> ArchitectureOf(absl::string_view config_json);
 
 }  // namespace cairn
 

@@ -1,5 +1,3 @@
-#include "merge/model/llama.h"
-
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,12 +7,14 @@
 #include <utility>
 
 #include "core/base/status_util.h"
+#include "merge/model/load_model.h"
 #include "merge/model/testing/tiny_llama.h"
 
 namespace cairn {
 namespace {
 
 using ::cairn::testing::MakeTinyLlama;
+using ::cairn::testing::MakeTinyModel;
 using ::cairn::testing::SomeIds;
 using ::cairn::testing::TinyConfig;
 using ::cairn::testing::TinyParameters;
@@ -23,7 +23,7 @@ using ::testing::HasSubstr;
 constexpr char kUp[] = "model.layers.1.mlp.up_proj.weight";
 
 TEST(LlamaTest, GivesLogitsOfEveryPosition) {
-  std::unique_ptr<Llama> model = MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
   absl::StatusOr<at::Tensor> logits = model->Forward(SomeIds(9));
   ASSERT_TRUE(logits.ok()) << logits.status();
   EXPECT_EQ(logits->sizes(), at::IntArrayRef({1, 9, 13}));
@@ -31,7 +31,7 @@ TEST(LlamaTest, GivesLogitsOfEveryPosition) {
 }
 
 TEST(LlamaTest, RowsOfABatchAreIndependent) {
-  std::unique_ptr<Llama> model = MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
   const at::Tensor first = SomeIds(20), second = first.flip({1});
   const at::Tensor both = *model->Forward(at::cat({first, second}));
   EXPECT_LT((both[1] - (*model->Forward(second))[0]).abs().max().item<float>(),
@@ -39,7 +39,7 @@ TEST(LlamaTest, RowsOfABatchAreIndependent) {
 }
 
 TEST(LlamaTest, RefusesIdsItHasNoEmbeddingFor) {
-  std::unique_ptr<Llama> model = MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
   for (int64_t bad : {-1, 13}) {
     absl::Status status = model->Hidden(at::full({1, 4}, bad)).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
@@ -50,13 +50,38 @@ TEST(LlamaTest, RefusesIdsItHasNoEmbeddingFor) {
   EXPECT_FALSE(model->Hidden(SomeIds(4)[0]).ok());
 }
 
+TEST(LlamaTest, AMemoryGoesOnWhereTheTextStopped) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  const at::Tensor ids = SomeIds(150);
+  const at::Tensor whole = *model->Hidden(ids);
+  Memory memory;
+  std::vector<at::Tensor> parts;
+  int64_t first = 0;
+  for (int64_t count : {60, 1, 89}) {
+    parts.push_back(*model->Hidden(ids.narrow(1, first, count), &memory));
+    first += count;
+  }
+  EXPECT_EQ(memory.length, 150);
+  EXPECT_LT((at::cat(parts, 1) - whole).abs().max().item<float>(), 1e-5);
+  EXPECT_FALSE(model->Hidden(SomeIds(151), &memory).ok());
+}
+
+TEST(LlamaTest, CopiesOfAMemoryGoOnApart) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  Memory memory;
+  ASSERT_TRUE(model->Hidden(SomeIds(9), &memory).ok());
+  Memory other = memory;
+  const at::Tensor one = *model->Hidden(SomeIds(3), &memory);
+  ASSERT_TRUE(model->Hidden(at::full({1, 5}, 4), &memory).ok());
+  EXPECT_TRUE(model->Hidden(SomeIds(3), &other)->equal(one));
+}
+
 TEST(LlamaTest, GradientEqualsFiniteDifferences) {
-  LlamaConfig config = *LlamaConfig::Parse(TinyConfig());
-  ParameterMap parameters = TinyParameters(config);
+  ParameterMap parameters = TinyParameters();
   at::Tensor up = parameters[kUp].clone().requires_grad_(true);
   parameters[kUp] = up;
-  std::unique_ptr<Llama> model =
-      *Llama::Create(std::move(config), std::move(parameters));
+  std::unique_ptr<LanguageModel> model =
+      MakeTinyModel(TinyConfig(), std::move(parameters));
   const auto loss = [&] {
     return at::logsumexp(*model->Forward(SomeIds(150)), -1).mean();
   };
@@ -77,13 +102,12 @@ TEST(LlamaTest, GradientEqualsFiniteDifferences) {
 }
 
 TEST(LlamaTest, ATiedHeadFollowsTheEmbeddings) {
-  LlamaConfig config =
-      *LlamaConfig::Parse(TinyConfig(R"("tie_word_embeddings": true)"));
-  ParameterMap tied = TinyParameters(config, /*has_head=*/false);
+  const std::string config = TinyConfig(R"("tie_word_embeddings": true)");
+  ParameterMap tied = TinyParameters(config);
   ParameterMap untied = tied;
   untied["lm_head.weight"] = tied["model.embed_tokens.weight"];
-  std::unique_ptr<Llama> one = *Llama::Create(config, std::move(tied));
-  std::unique_ptr<Llama> other = *Llama::Create(config, std::move(untied));
+  std::unique_ptr<LanguageModel> one = MakeTinyModel(config, tied);
+  std::unique_ptr<LanguageModel> other = MakeTinyModel(config, untied);
   EXPECT_FALSE(one->parameters().contains("lm_head.weight"));
   EXPECT_TRUE(one->Forward(SomeIds(5))->equal(*other->Forward(SomeIds(5))));
   const at::Tensor hidden = *one->Hidden(SomeIds(5));
@@ -94,21 +118,20 @@ TEST(LlamaTest, ATiedHeadFollowsTheEmbeddings) {
 }
 
 TEST(LlamaTest, ACopyIsReplacedOnItsOwn) {
-  std::unique_ptr<Llama> model = MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
   const at::Tensor before = *model->Forward(SomeIds(6));
   std::unique_ptr<Model> copy = model->ShallowCopy();
-  EXPECT_TRUE(copy->Forward(SomeIds(6))->equal(before));
+  EXPECT_TRUE(copy->language()->Forward(SomeIds(6))->equal(before));
   ASSERT_TRUE(copy->SetParameter(kUp, at::zeros({24, 16})).ok());
-  EXPECT_FALSE(copy->Forward(SomeIds(6))->equal(before));
+  EXPECT_FALSE(copy->language()->Forward(SomeIds(6))->equal(before));
   EXPECT_TRUE(model->Forward(SomeIds(6))->equal(before));
 }
 
 TEST(LlamaTest, NamesWhatDoesNotFitTheConfiguration) {
-  const LlamaConfig config = *LlamaConfig::Parse(TinyConfig());
   const auto fault = [&](auto change) {
-    ParameterMap parameters = TinyParameters(config);
+    ParameterMap parameters = TinyParameters();
     change(parameters);
-    return Llama::Create(config, std::move(parameters)).status();
+    return (*MakeModel(TinyConfig(), {}))->Fill(std::move(parameters));
   };
   absl::Status missing = fault([](ParameterMap& p) { p.erase(kUp); });
   absl::Status extra = fault([](ParameterMap& p) { p["more"] = p[kUp]; });
@@ -127,7 +150,7 @@ TEST(LlamaTest, NamesWhatDoesNotFitTheConfiguration) {
 }
 
 TEST(LlamaTest, SetParameterKeepsTypeAndShape) {
-  std::unique_ptr<Llama> model = MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
   EXPECT_EQ(model->SetParameter("none", at::ones({1})).code(),
             absl::StatusCode::kNotFound);
   EXPECT_EQ(GetReason(model->SetParameter(kUp, at::ones({2, 2})))->code,

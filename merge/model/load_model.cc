@@ -9,22 +9,18 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "merge/model/llama.h"
+#include "merge/model/config_reader.h"
+#include "merge/model/families.h"
 #include "merge/model/llama_config.h"
 #include "merge/tensor/compute.h"
 #include "merge/tensor/torch_bridge.h"
 
 namespace cairn {
 namespace {
-
-// Older versions of transformers saved this buffer, which the configuration
-// gives anyway.
-bool IsSavedBuffer(absl::string_view name) {
-  return absl::EndsWith(name, ".rotary_emb.inv_freq");
-}
 
 bool IsPickle(absl::string_view path) {
   for (absl::string_view end : {".bin", ".pt", ".pth", ".ckpt"}) {
@@ -69,11 +65,12 @@ absl::StatusOr<at::Tensor> LoadTensor(const Checkpoint& checkpoint,
 }
 
 absl::StatusOr<ParameterMap> LoadParameters(const Checkpoint& checkpoint,
+                                            const Model& model,
                                             const LoadOptions& options) {
   std::vector<const CheckpointTensor*> entries;
   ParameterMap parameters;
   for (const CheckpointTensor& entry : checkpoint.tensors()) {
-    if (IsSavedBuffer(entry.name)) continue;
+    if (model.Ignores(entry.name)) continue;
     entries.push_back(&entry);
     parameters[entry.name];
   }
@@ -92,24 +89,51 @@ absl::StatusOr<ParameterMap> LoadParameters(const Checkpoint& checkpoint,
   return parameters;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> LoadLlama(const Checkpoint& checkpoint,
-                                                 const LoadOptions& options) {
-  CAIRN_ASSIGN_OR_RETURN(LlamaConfig config,
-                         LlamaConfig::Parse(checkpoint.config_json()));
-  ShapeMap shapes;
-  for (const CheckpointTensor& entry : checkpoint.tensors()) {
-    if (!IsSavedBuffer(entry.name)) shapes[entry.name] = entry.shape;
-  }
-  CAIRN_RETURN_IF_ERROR(config.CheckTensors(shapes));
-  CAIRN_ASSIGN_OR_RETURN(ParameterMap parameters,
-                         LoadParameters(checkpoint, options));
-  CAIRN_ASSIGN_OR_RETURN(
-      std::unique_ptr<Llama> model,
-      Llama::Create(std::move(config), std::move(parameters)));
-  return std::unique_ptr<Model>(std::move(model));
+struct Family {
+  const char* architecture;
+  MakeFamily* make;
+};
+
+// Beside the Llama family, which lists its own.
+constexpr Family kFamilies[] = {
+    {"GPT2LMHeadModel", MakeGpt2},
+    {"GPTNeoXForCausalLM", MakeGptNeoX},
+    {"OPTForCausalLM", MakeOpt},
+    {"T5ForConditionalGeneration", MakeT5},
+    {"BertForSequenceClassification", MakeBert},
+    {"RobertaForSequenceClassification", MakeBert},
+    {"DistilBertForSequenceClassification", MakeBert},
+    {"ViTForImageClassification", MakeVit},
+    {"CLIPModel", MakeClip},
+};
+
+std::string KnownArchitectures() {
+  std::vector<std::string> names = LlamaConfig::Architectures();
+  for (const Family& family : kFamilies) names.push_back(family.architecture);
+  return absl::StrJoin(names, ", ");
 }
 
 }  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(absl::string_view config_json,
+                                                 const ShapeMap& tensors) {
+  CAIRN_ASSIGN_OR_RETURN(const std::string architecture,
+                         ArchitectureOf(config_json));
+  CAIRN_ASSIGN_OR_RETURN(const ConfigReader config,
+                         ConfigReader::Parse(config_json));
+  if (LlamaConfig::Knows(architecture)) {
+    return MakeLlama(architecture, config, tensors);
+  }
+  for (const Family& family : kFamilies) {
+    if (architecture == family.architecture) {
+      return family.make(architecture, config, tensors);
+    }
+  }
+  return Unsupported(
+      absl::StrCat("architecture ", architecture, " is not supported; ",
+                   KnownArchitectures(),
+                   " are. A maintainer can export others to TorchScript"));
+}
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
                                                  const LoadOptions& options) {
@@ -119,14 +143,19 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
                          "config.json is missing beside the weights",
                          {{"file", "config.json"}});
   }
-  CAIRN_ASSIGN_OR_RETURN(const std::string architecture,
-                         ArchitectureOf(checkpoint.config_json()));
-  if (architecture == Llama::kArchitecture) {
-    return LoadLlama(checkpoint, options);
+  ShapeMap shapes;
+  for (const CheckpointTensor& entry : checkpoint.tensors()) {
+    shapes[entry.name] = entry.shape;
   }
-  return Unsupported(absl::StrCat("architecture ", architecture,
-                                  " is not supported; ", Llama::kArchitecture,
-                                  " is. Export others to TorchScript"));
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
+                         MakeModel(checkpoint.config_json(), shapes));
+  std::erase_if(shapes,
+                [&](const auto& entry) { return model->Ignores(entry.first); });
+  CAIRN_RETURN_IF_ERROR(model->CheckTensors(shapes));
+  CAIRN_ASSIGN_OR_RETURN(ParameterMap parameters,
+                         LoadParameters(checkpoint, *model, options));
+  CAIRN_RETURN_IF_ERROR(model->Fill(std::move(parameters)));
+  return model;
 }
 
 absl::StatusOr<Checkpoint> OpenModelDirectory(const std::string& directory) {

@@ -22,6 +22,14 @@ struct LoadOptions {
   int threads = 1;
 };
 
+// Makes the model that config.json describes, without values. `tensors` are
+// the names and shapes of the checkpoint that will fill it; empty: names as
+// transformers writes them. UNIMPLEMENTED with UNSUPPORTED for a sound
+// configuration that cannot be run here (architecture, rope kind, activation),
+// DATA_LOSS with MALFORMED_FILE for one that is none.
+absl::StatusOr<std::unique_ptr<Model>> MakeModel(absl::string_view config_json,
+                                                 const ShapeMap& tensors);
+
 // Loads a model of a Hugging Face checkpoint. Errors carry a reason and name
 // file or tensor: UNIMPLEMENTED for what is sound but cannot be run here (an
 // architecture, a rope kind, an activation, pickled weights, a dtype),

@@ -4,8 +4,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,58 +11,234 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "merge/model/parameter_table.h"
 
 namespace cairn {
 
-// Parameters by the name that they have in the checkpoint.
-using ParameterMap = std::map<std::string, at::Tensor, std::less<>>;
+class ImageClassifier;
+class ImageTextModel;
+class LanguageModel;
+class TextClassifier;
 
-// A language model that runs. Its parameters have one type, that of its
-// arithmetic (F32, or BF16 with norms, softmax and positions in F32), and lie
-// on one device.
+// A model that runs. Its parameters have one type, that of its arithmetic
+// (F32, or BF16 with norms, softmax and positions in F32), and lie on one
+// device. It is made without values and runs once Fill() has set them.
 //
-// A forward pass is made of libtorch operators that write nothing in place:
-// with parameters that require gradients it can be differentiated. What it
-// computes for a row of a batch depends on that batch's shape; who wants
-// scores that depend on the item alone passes one item at a time.
+// A forward pass overwrites nothing that autograd needs: with parameters that
+// require gradients it can be differentiated. What it computes for a row of a
+// batch depends on that batch's shape; who wants scores that depend on the
+// item alone passes one item at a time.
 //
-// Thread-safe as long as nobody calls SetParameter.
+// Thread-safe as long as nobody sets parameters.
 class Model {
  public:
   virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
 
   // The class of transformers, e.g. "LlamaForCausalLM".
-  virtual const std::string& architecture() const = 0;
-  virtual int64_t vocab_size() const = 0;
-  // Longest input in tokens.
-  virtual int64_t longest_input() const = 0;
-  // What stands before a text without context; empty when the configuration
-  // names no such token.
-  virtual const std::vector<int64_t>& prefix_ids() const = 0;
+  const std::string& architecture() const { return architecture_; }
 
-  // Final hidden states [B, T, hidden] of token ids [B, T] (int64, each in
-  // [0, vocab_size), 1 <= T <= longest_input; INVALID_ARGUMENT otherwise), each
-  // position seeing itself and those before it.
-  virtual absl::StatusOr<at::Tensor> Hidden(const at::Tensor& ids) const = 0;
-  // Logits [..., vocab] that hidden states [..., hidden] give for the token
-  // that follows.
-  virtual absl::StatusOr<at::Tensor> Logits(const at::Tensor& hidden) const = 0;
-  // Logits of Hidden: [B, T, vocab].
-  absl::StatusOr<at::Tensor> Forward(const at::Tensor& ids) const;
+  // What it can do: this, or null. One of them is not null.
+  virtual const LanguageModel* language() const { return nullptr; }
+  virtual const TextClassifier* text_classifier() const { return nullptr; }
+  virtual const ImageClassifier* image_classifier() const { return nullptr; }
+  virtual const ImageTextModel* image_text() const { return nullptr; }
 
   // A tied head is one parameter, under the name of the embeddings.
-  virtual const ParameterMap& parameters() const = 0;
-  // Replaces a parameter by a tensor of the same shape, which is shared, not
-  // copied, unless its type or device differ. NOT_FOUND for an unknown name,
-  // INVALID_ARGUMENT with SHAPE_MISMATCH for another shape.
-  virtual absl::Status SetParameter(absl::string_view name,
-                                    const at::Tensor& value) = 0;
+  const ParameterMap& parameters() const { return table_.values(); }
+  // Names and shapes in the order of the network.
+  const std::vector<ParameterSpec>& parameter_specs() const {
+    return table_.specs();
+  }
+  // Whether a tensor of a checkpoint is none of the model's and can be passed
+  // over: a buffer that older versions of transformers saved.
+  virtual bool Ignores(absl::string_view tensor) const;
+
+  // As ParameterTable's.
+  absl::Status CheckTensors(const ShapeMap& tensors) const {
+    return table_.Check(tensors);
+  }
+  absl::Status Fill(ParameterMap values) {
+    return table_.Fill(std::move(values));
+  }
+  absl::Status SetParameter(absl::string_view name, const at::Tensor& value) {
+    return table_.Set(name, value);
+  }
+
   // A model whose parameters can be replaced on their own; until then they
-  // are shared with this one.
-  virtual std::unique_ptr<Model> ShallowCopy() const = 0;
+  // are shared with this one, which has its values.
+  std::unique_ptr<Model> ShallowCopy() const;
 
   at::ScalarType dtype() const;
   at::Device device() const;
+
+ protected:
+  explicit Model(std::string architecture)
+      : architecture_(std::move(architecture)) {}
+
+  // The same model without values.
+  virtual std::unique_ptr<Model> MakeEmpty() const = 0;
+
+  ParameterTable table_;
+
+ private:
+  const std::string architecture_;
+};
+
+// What is known of a vocabulary and the inputs over it.
+struct TextLimits {
+  int64_t vocab_size = 0;
+  int64_t longest_input = 0;  // in tokens
+};
+
+// Whether token ids [B, T] fit: int64, each in the vocabulary, 1 <= T <=
+// longest. INVALID_ARGUMENT otherwise.
+absl::Status CheckIds(const at::Tensor& ids, const TextLimits& limits);
+
+// What a language model remembers of the tokens it has seen, so that more can
+// follow: keys and values by layer. Copies share tensors and go on apart.
+struct Memory {
+  struct Layer {
+    at::Tensor keys;
+    at::Tensor values;
+
+    // Adds those of new positions (dimension 2).
+    void Append(const at::Tensor& new_keys, const at::Tensor& new_values);
+  };
+  std::vector<Layer> layers;
+  std::vector<Layer> encoded;  // of the encoder's output
+  int64_t length = 0;          // positions seen
+};
+
+// Predicts the token that follows. With an encoder, the context goes there and
+// the decoder sees decoder_start_id() and what continues the context.
+class LanguageModel : public Model {
+ public:
+  struct Traits {
+    TextLimits limits;
+    // What stands before a text without context; empty when the configuration
+    // names no such token.
+    std::vector<int64_t> prefix_ids;
+    // Tokens that end a text.
+    std::vector<int64_t> end_ids;
+    // False where positions depend on the length of the whole input: Hidden
+    // cannot go on then.
+    bool is_incremental = true;
+    bool has_encoder = false;
+    int64_t decoder_start_id = 0;
+  };
+
+  const LanguageModel* language() const override { return this; }
+  const Traits& traits() const { return traits_; }
+  int64_t vocab_size() const { return traits_.limits.vocab_size; }
+  int64_t longest_input() const { return traits_.limits.longest_input; }
+
+  // With an encoder: reads a context [1, T].
+  absl::StatusOr<Memory> Encode(const at::Tensor& ids) const;
+
+  // Final hidden states [B, T, hidden] of token ids [B, T], each position
+  // seeing itself and those before it. With `memory` the ids follow what it
+  // has seen, and it sees them; with an encoder it comes from Encode().
+  // INVALID_ARGUMENT for ids that do not fit.
+  absl::StatusOr<at::Tensor> Hidden(const at::Tensor& ids,
+                                    Memory* memory = nullptr) const;
+  // Logits [..., vocab] that hidden states [..., hidden] give for the token
+  // that follows.
+  absl::StatusOr<at::Tensor> Logits(const at::Tensor& hidden) const;
+  // Logits of Hidden: [B, T, vocab].
+  absl::StatusOr<at::Tensor> Forward(const at::Tensor& ids) const;
+
+ protected:
+  LanguageModel(std::string architecture, Traits traits)
+      : Model(std::move(architecture)), traits_(std::move(traits)) {}
+
+  // As their namesakes, for ids that fit; what libtorch throws is caught.
+  virtual Memory RunEncoder(const at::Tensor& ids) const;
+  virtual at::Tensor RunLayers(const at::Tensor& ids, Memory* memory) const = 0;
+  virtual at::Tensor RunHead(const at::Tensor& hidden) const = 0;
+
+ private:
+  const Traits traits_;
+};
+
+// One text for a classifier. The tensors are int64 of one length [T].
+struct ClassifierInput {
+  at::Tensor ids;
+  at::Tensor mask;   // 1: looked at, 0: padding; undefined: all ones
+  at::Tensor types;  // segment of each token; undefined: all zero
+};
+
+class TextClassifier : public Model {
+ public:
+  struct Traits {
+    TextLimits limits;
+    int64_t labels = 0;
+    int64_t token_types = 0;  // 0: the model takes none
+  };
+
+  const TextClassifier* text_classifier() const override { return this; }
+  const Traits& traits() const { return traits_; }
+  // Logits [labels], in F32.
+  absl::StatusOr<at::Tensor> Classify(const ClassifierInput& input) const;
+
+ protected:
+  TextClassifier(std::string architecture, Traits traits)
+      : Model(std::move(architecture)), traits_(traits) {}
+  virtual at::Tensor Run(const ClassifierInput& input) const = 0;
+
+ private:
+  const Traits traits_;
+};
+
+// [channels, height, width] of the images that a model takes.
+struct ImageShape {
+  int64_t channels = 3;
+  int64_t height = 0;
+  int64_t width = 0;
+};
+
+class ImageClassifier : public Model {
+ public:
+  const ImageClassifier* image_classifier() const override { return this; }
+  const ImageShape& image() const { return image_; }
+  int64_t labels() const { return labels_; }
+  // Logits [labels], in F32, of pixels [channels, height, width].
+  absl::StatusOr<at::Tensor> Classify(const at::Tensor& pixels) const;
+
+ protected:
+  ImageClassifier(std::string architecture, ImageShape image, int64_t labels)
+      : Model(std::move(architecture)), image_(image), labels_(labels) {}
+  virtual at::Tensor Run(const at::Tensor& pixels) const = 0;
+
+ private:
+  const ImageShape image_;
+  const int64_t labels_;
+};
+
+// Places images and texts in one space (CLIP).
+class ImageTextModel : public Model {
+ public:
+  const ImageTextModel* image_text() const override { return this; }
+  const ImageShape& image() const { return image_; }
+  const TextLimits& text() const { return text_; }
+  // Unit vectors [width].
+  absl::StatusOr<at::Tensor> EmbedText(const at::Tensor& ids) const;
+  absl::StatusOr<at::Tensor> EmbedImage(const at::Tensor& pixels) const;
+  // What products of unit vectors are multiplied with for logits.
+  absl::StatusOr<double> LogitScale() const;
+
+ protected:
+  ImageTextModel(std::string architecture, ImageShape image, TextLimits text)
+      : Model(std::move(architecture)), image_(image), text_(text) {}
+  virtual at::Tensor RunText(const at::Tensor& ids) const = 0;
+  virtual at::Tensor RunImage(const at::Tensor& pixels) const = 0;
+  // The logarithm, a tensor of one element.
+  virtual const at::Tensor& log_scale() const = 0;
+
+ private:
+  const ImageShape image_;
+  const TextLimits text_;
 };
 
 }  // namespace cairn

@@ -11,7 +11,7 @@ namespace {
 constexpr char kUp[] = "model.layers.1.mlp.up_proj.weight";
 
 TEST(ParameterPatchTest, PutsBackWhatStoodThere) {
-  std::unique_ptr<Llama> model = testing::MakeTinyLlama();
+  std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
   const at::Tensor original = model->parameters().find(kUp)->second;
   const at::Tensor before = *model->Forward(testing::SomeIds(8));
   {

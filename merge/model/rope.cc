@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <vector>
 
 namespace cairn {
 namespace {
@@ -70,14 +71,29 @@ at::Tensor YarnFrequencies(const RopeConfig& rope, int64_t dim) {
          1.0 / wavelengths * keep;
 }
 
+at::Tensor LongRopeFrequencies(const RopeConfig& rope, int64_t dim,
+                               int64_t length) {
+  const std::vector<double>& factors =
+      length > rope.original_length ? rope.long_factors : rope.short_factors;
+  const at::Tensor divisors = at::tensor(factors, at::kFloat);
+  return 1.0 / (divisors * Wavelengths(rope.theta, dim));
+}
+
 double YarnMscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
-// What Yarn multiplies cosines and sines with.
+// What Yarn and longrope multiply cosines and sines with.
 double AttentionFactor(const RopeConfig& rope) {
-  if (rope.kind != RopeConfig::Kind::kYarn) return 1.0;
+  const bool is_long = rope.kind == RopeConfig::Kind::kLongRope;
+  if (rope.kind != RopeConfig::Kind::kYarn && !is_long) return 1.0;
   if (rope.attention_factor.has_value()) return *rope.attention_factor;
+  if (is_long) {
+    const double length = static_cast<double>(rope.original_length);
+    return rope.factor <= 1
+               ? 1.0
+               : std::sqrt(1 + std::log(rope.factor) / std::log(length));
+  }
   if (rope.mscale != 0 && rope.mscale_all_dim != 0) {
     return YarnMscale(rope.factor, rope.mscale) /
            YarnMscale(rope.factor, rope.mscale_all_dim);
@@ -96,6 +112,8 @@ at::Tensor Frequencies(const RopeConfig& rope, int64_t dim, int64_t longest,
       return YarnFrequencies(rope, dim);
     case RopeConfig::Kind::kLlama3:
       return Llama3Frequencies(rope, dim);
+    case RopeConfig::Kind::kLongRope:
+      return LongRopeFrequencies(rope, dim, length);
     case RopeConfig::Kind::kDefault:
       break;
   }
@@ -115,12 +133,19 @@ RopeTable MakeRopeTable(const RopeConfig& rope, int64_t dim, int64_t longest,
 }
 
 at::Tensor ApplyRope(const at::Tensor& x, const RopeTable& table) {
-  const int64_t half = x.size(-1) / 2;
-  const at::Tensor first = x.narrow(-1, 0, half);
-  const at::Tensor second = x.narrow(-1, half, half);
-  return at::cat({first * table.cos - second * table.sin,
-                  second * table.cos + first * table.sin},
-                 -1);
+  const int64_t half = table.cos.size(-1), rest = x.size(-1) - 2 * half;
+  const at::Tensor first = x.narrow(-1, 0, half).to(at::kFloat);
+  const at::Tensor second = x.narrow(-1, half, half).to(at::kFloat);
+  std::vector<at::Tensor> parts = {first * table.cos - second * table.sin,
+                                   second * table.cos + first * table.sin};
+  for (at::Tensor& part : parts) part = part.to(x.scalar_type());
+  if (rest > 0) parts.push_back(x.narrow(-1, 2 * half, rest));
+  return at::cat(parts, -1);
+}
+
+RopeTable RowsOf(const RopeTable& table, int64_t first, int64_t count) {
+  return {.cos = table.cos.narrow(0, first, count),
+          .sin = table.sin.narrow(0, first, count)};
 }
 
 }  // namespace cairn

@@ -12,6 +12,8 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/engine/model_identity.h"
+#include "merge/model/config_reader.h"
+#include "merge/model/load_model.h"
 #include "merge/train/random.h"
 
 namespace cairn {
@@ -20,14 +22,16 @@ namespace {
 // Streams of the initial weights start here, one a tensor.
 constexpr uint64_t kInitialStream = 1000;
 
+constexpr char kTrainable[] = "LlamaForCausalLM";
+
 absl::Status CheckArchitecture(const std::string& config_json) {
   CAIRN_ASSIGN_OR_RETURN(const std::string architecture,
                          ArchitectureOf(config_json));
-  if (architecture == Llama::kArchitecture) return absl::OkStatus();
+  if (architecture == kTrainable) return absl::OkStatus();
   return ReasonedError(
       absl::StatusCode::kUnimplemented, "UNSUPPORTED",
       absl::StrCat("config.json: architecture ", architecture,
-                   " cannot be trained here; ", Llama::kArchitecture, " can"));
+                   " cannot be trained here; ", kTrainable, " can"));
 }
 
 // The type that a new model is stored in: what config.json says, else BF16.
@@ -73,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Subject>> Subject::Load(
       request.model.empty()
           ? subject->MakeNew(request.init_config, request.trainer.seed)
           : subject->LoadCheckpoint(request.model, request.threads));
-  const int64_t longest = subject->config_.LongestInput();
+  const int64_t longest = subject->model().longest_input();
   if (request.trainer.window > longest) {
     return absl::InvalidArgumentError(
         absl::StrCat("--window ", request.trainer.window, "; the model takes ",
@@ -86,41 +90,39 @@ absl::Status Subject::LoadCheckpoint(const std::string& directory,
                                      int threads) {
   CAIRN_ASSIGN_OR_RETURN(checkpoint_, Checkpoint::OpenDirectory(directory));
   CAIRN_RETURN_IF_ERROR(CheckArchitecture(checkpoint_->config_json()));
-  CAIRN_ASSIGN_OR_RETURN(config_,
-                         LlamaConfig::Parse(checkpoint_->config_json()));
   CAIRN_ASSIGN_OR_RETURN(const ModelIdentity identity,
                          IdentifyModel(*checkpoint_, threads));
   digest_ = identity.digest;
   ParameterMap parameters;
+  ShapeMap shapes;
   for (const CheckpointTensor& tensor : checkpoint_->tensors()) {
     at::Tensor weight = at::empty(tensor.shape, at::kFloat);
     CAIRN_RETURN_IF_ERROR(
         checkpoint_->ReadFloats(tensor.name, 0, FloatsOf(weight)));
     tensors_.push_back(tensor);
+    shapes[tensor.name] = tensor.shape;
     parameters.emplace(tensor.name, std::move(weight));
   }
-  CAIRN_ASSIGN_OR_RETURN(model_, Llama::Create(config_, std::move(parameters)));
-  return absl::OkStatus();
+  CAIRN_ASSIGN_OR_RETURN(model_, MakeModel(checkpoint_->config_json(), shapes));
+  return model_->Fill(std::move(parameters));
 }
 
 absl::Status Subject::MakeNew(const std::string& config_path, uint64_t seed) {
   CAIRN_ASSIGN_OR_RETURN(const std::string text, ReadFile(config_path));
   CAIRN_RETURN_IF_ERROR(CheckArchitecture(text));
-  CAIRN_ASSIGN_OR_RETURN(config_, LlamaConfig::Parse(text));
+  CAIRN_ASSIGN_OR_RETURN(model_, MakeModel(text, {}));
   const auto json = nlohmann::json::parse(text, nullptr, false);
   CAIRN_ASSIGN_OR_RETURN(const DType dtype, StoredDType(json));
   const double range = json.value("initializer_range", 0.02);
   digest_ = Digest::Of(text).prefixed();
   ParameterMap parameters;
   uint64_t stream = kInitialStream;
-  for (const ParameterSpec& spec :
-       config_.Parameters(!config_.ties_embeddings)) {
+  for (const ParameterSpec& spec : model_->parameter_specs()) {
     tensors_.push_back({spec.name, dtype, spec.shape});
     parameters.emplace(
         spec.name, InitialWeight(spec, range, CounterRandom(seed, stream++)));
   }
-  CAIRN_ASSIGN_OR_RETURN(model_, Llama::Create(config_, std::move(parameters)));
-  return absl::OkStatus();
+  return model_->Fill(std::move(parameters));
 }
 
 int64_t Subject::parameters() const {
@@ -148,7 +150,7 @@ std::vector<TunedWeight> Subject::WeightsToTune(
 }
 
 ForwardFunction Subject::forward() const {
-  return [this](const at::Tensor& ids) { return model_->Forward(ids); };
+  return [this](const at::Tensor& ids) { return model().Forward(ids); };
 }
 
 }  // namespace cairn

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/tensor/checkpoint.h"
-#include "merge/model/llama.h"
+#include "merge/model/model.h"
 #include "merge/train/loss_gradient.h"
 #include "merge/train/train_request.h"
 
@@ -25,7 +25,7 @@ class Subject {
   static absl::StatusOr<std::unique_ptr<Subject>> Load(
       const TrainRequest& request);
 
-  const LlamaConfig& config() const { return config_; }
+  const LanguageModel& model() const { return *model_->language(); }
   // Null for a new model.
   const Checkpoint* checkpoint() const {
     return checkpoint_.has_value() ? &*checkpoint_ : nullptr;
@@ -51,11 +51,10 @@ class Subject {
   absl::Status LoadCheckpoint(const std::string& directory, int threads);
   absl::Status MakeNew(const std::string& config_path, uint64_t seed);
 
-  LlamaConfig config_;
   std::optional<Checkpoint> checkpoint_;
   std::vector<TensorSpec> tensors_;
   std::string digest_;
-  std::unique_ptr<Llama> model_;
+  std::unique_ptr<Model> model_;
 };
 
 }  // namespace cairn

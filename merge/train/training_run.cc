@@ -55,7 +55,7 @@ class TrainingRun {
     CAIRN_ASSIGN_OR_RETURN(subject_, Subject::Load(request_));
     CAIRN_ASSIGN_OR_RETURN(
         TokenCorpus data,
-        TokenCorpus::Load(request_.data, subject_->config().vocab_size));
+        TokenCorpus::Load(request_.data, subject_->model().vocab_size()));
     data_.emplace(std::move(data));
     recipe_ =
         RecipeJson(MakeRecipe(request_, data_->digest(), subject_->digest()));

@@ -68,8 +68,7 @@ class JobRunnerTest : public ::testing::Test {
 
   void MakeRelease() {
     const std::string config = testing::TinyConfig();
-    ParameterMap parameters =
-        testing::TinyParameters(*LlamaConfig::Parse(config));
+    ParameterMap parameters = testing::TinyParameters(config);
     for (auto& [name, value] : parameters) value = value.to(at::kBFloat16);
     const FileMap files = testing::MakeCheckpointFiles(config, parameters);
     const Checkpoint checkpoint = Checkpoint::Open(files).value();

@@ -23,7 +23,7 @@ absl::StatusOr<SuiteScorer> SuiteScorer::Open(const Suites& suites,
     if (!opened.ok()) return Annotate(opened.status(), input.suite());
     auto suite = std::make_shared<const Suite>(*std::move(opened));
     for (const std::string& split : input.splits()) {
-      auto task = OpenTask(*suite, split, model.architecture());
+      auto task = OpenTask(*suite, split, model);
       if (!task.ok()) return Annotate(task.status(), input.suite());
       CAIRN_RETURN_IF_ERROR(Annotate((*task)->CheckFits(model), input.suite()));
       scorer.items_in_all_ += (*task)->size() * rounds;

@@ -47,7 +47,7 @@ TEST_P(LlamaLogits, EqualTransformers) {
   ASSERT_TRUE(model.ok()) << model.status();
   const at::Tensor ids = ReadGolden(GetParam(), "ids").to(at::kLong);
   const at::Tensor want = ReadGolden(GetParam(), "logits");
-  absl::StatusOr<at::Tensor> got = (*model)->Forward(ids.unsqueeze(0));
+  absl::StatusOr<at::Tensor> got = (*model)->language()->Forward(ids.unsqueeze(0));
   ASSERT_TRUE(got.ok()) << got.status();
   EXPECT_GT(want.abs().max().item<double>(), 1.0);
   EXPECT_LE((got->squeeze(0) - want).abs().max().item<double>(), kTolerance);

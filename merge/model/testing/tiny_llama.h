@@ -5,21 +5,24 @@
 #include <string>
 
 #include "core/tensor/byte_source.h"
-#include "merge/model/llama.h"
+#include "merge/model/model.h"
 
 namespace cairn::testing {
 
 inline constexpr int64_t kTinyVocab = 13;
 inline constexpr int64_t kTinyLongest = 300;
 
-// config.json of a Llama with grouped queries; `more` are further keys, e.g.
-// R"("tie_word_embeddings": true)".
+// config.json of a Llama with grouped queries; `more` are further keys, or
+// others in the place of its own, e.g. R"("tie_word_embeddings": true)".
 std::string TinyConfig(const std::string& more = "");
 
-// Seeded random weights that a configuration asks for.
-ParameterMap TinyParameters(const LlamaConfig& config, bool has_head = true);
+// Seeded random weights of the model that config.json describes.
+ParameterMap TinyParameters(const std::string& config_json = TinyConfig());
 
-std::unique_ptr<Llama> MakeTinyLlama();
+// A model with these values. Fails the test when they do not fit.
+std::unique_ptr<LanguageModel> MakeTinyModel(const std::string& config_json,
+                                             ParameterMap parameters);
+std::unique_ptr<LanguageModel> MakeTinyLlama();
 
 // The files of a checkpoint: config.json and model.safetensors.
 FileMap MakeCheckpointFiles(const std::string& config_json,
