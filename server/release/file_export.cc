@@ -19,7 +19,8 @@
 namespace cairn {
 namespace {
 
-constexpr int64_t kTileBytes = 4 << 20;
+// Larger writes get larger pages, which the kernel fills several times slower.
+constexpr int64_t kTileBytes = 1 << 20;
 
 absl::Status WriteAll(int fd, int64_t offset, absl::string_view bytes,
                       const std::string& path) {
