@@ -15,11 +15,11 @@
 #include "client/names.h"
 #include "client/tensor_changes.h"
 #include "client/update_source.h"
+#include "client/update_upload.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/rpc/blob_download.h"
-#include "core/rpc/blob_upload.h"
 #include "core/tensor/checkpoint.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/checkpoint_delta.h"
@@ -49,7 +49,8 @@ class PushRun {
   // The base's tensors: from a local copy, or from the hub but for those that
   // the tuned checkpoint holds unchanged.
   absl::StatusOr<Checkpoint> OpenBase(const Checkpoint& tuned);
-  absl::Status Upload(const std::vector<v1::File>& files);
+  // Sends the update's files and describes them.
+  absl::StatusOr<std::vector<v1::File>> Upload();
   absl::StatusOr<v1::ContributionManifest> Describe(
       std::vector<v1::File> files);
   absl::StatusOr<v1::Contribution> Create(
@@ -182,19 +183,18 @@ absl::StatusOr<v1::ContributionManifest> PushRun::Describe(
   return manifest;
 }
 
-absl::Status PushRun::Upload(const std::vector<v1::File>& files) {
-  std::vector<OutgoingBlob> blobs;
+absl::StatusOr<std::vector<v1::File>> PushRun::Upload() {
   int64_t total = 0;
-  for (const v1::File& file : files) {
-    CAIRN_ASSIGN_OR_RETURN(Digest sha256, Digest::Parse(file.sha256()));
-    blobs.push_back({.sha256 = sha256,
-                     .size_bytes = file.size_bytes(),
-                     .source = source_.files.at(file.path()),
-                     .offset = 0});
-    total += file.size_bytes();
+  for (const auto& [path, source] : source_.files) {
+    if (IsUpdateFile(path)) total += source->size();
   }
+  // A delta is the same for the same checkpoint and base.
+  CAIRN_ASSIGN_OR_RETURN(std::string stamp, StampFiles(source_.directory));
+  stamp = absl::StrCat(stamp, " ", base_.release.digest(), " ",
+                       v1::Encoding::Kind_Name(update_->encoding()));
   auto meter = voice_.meter("sending", total);
-  return UploadBlobs(hub_, blobs, [&](int64_t bytes) { meter->Add(bytes); });
+  return UploadUpdateFiles(hub_, home_, source_.files, stamp,
+                           [&](int64_t bytes) { meter->Add(bytes); });
 }
 
 absl::StatusOr<v1::Contribution> PushRun::Create(
@@ -234,10 +234,9 @@ absl::StatusOr<v1::Contribution> PushRun::Run() {
   if (is_checkpoint) CAIRN_RETURN_IF_ERROR(MakeDelta());
   CAIRN_RETURN_IF_ERROR(
       CheckAgainstBase(*update_, base_tensors_, base_.release.digest()));
-  CAIRN_ASSIGN_OR_RETURN(std::vector<v1::File> files,
-                         DescribeUpdateFiles(source_.files));
-  CAIRN_ASSIGN_OR_RETURN(v1::ContributionManifest manifest, Describe(files));
-  CAIRN_RETURN_IF_ERROR(Upload(files));
+  CAIRN_ASSIGN_OR_RETURN(std::vector<v1::File> files, Upload());
+  CAIRN_ASSIGN_OR_RETURN(v1::ContributionManifest manifest,
+                         Describe(std::move(files)));
   return Create(manifest);
 }
 

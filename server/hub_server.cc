@@ -45,6 +45,7 @@
 #include "server/ops/hub_handler.h"
 #include "server/ops/hub_metrics.h"
 #include "server/ops/idle_stream_stage.h"
+#include "server/ops/quota_handler.h"
 #include "server/ops/retention_stage.h"
 #include "server/ops/stage_runner.h"
 #include "server/ops/storage_handler.h"
@@ -84,6 +85,8 @@ namespace {
 
 constexpr int kCallsPerConnection = 256;
 constexpr int kWatchersMax = 1024;
+// Syncs block; more of them would only take turns on the disk.
+constexpr int kUploadWorkThreads = 4;
 constexpr double kUpdateRatioMax = 2.0;
 // On a small disk the reserve is this part of it at most.
 constexpr int64_t kReserveShareMax = 16;
@@ -91,6 +94,21 @@ constexpr absl::Duration kExpiryWarning = absl::Hours(24 * 30);
 
 std::string Under(const std::string& data_dir, const std::string& path) {
   return std::filesystem::path(data_dir) / path;
+}
+
+v1::QuotaAmounts AmountsOf(const HubConfig::Quota& quota) {
+  v1::QuotaAmounts amounts;
+  amounts.set_stored_bytes(quota.stored_bytes);
+  amounts.set_open_uploads(quota.open_uploads);
+  amounts.set_contributions_per_day(quota.contributions_per_day);
+  return amounts;
+}
+
+QuotaDefaults QuotaOf(const HubConfig& config) {
+  QuotaDefaults quota{.user = AmountsOf(config.quota),
+                      .organization = AmountsOf(config.organization_quota)};
+  quota.user.set_open_uploads(config.uploads.open_max);
+  return quota;
 }
 
 v1::Hub DescribeHub(const HubKeys& keys, const HubConfig& config) {
@@ -110,7 +128,15 @@ v1::Hub DescribeHub(const HubKeys& keys, const HubConfig& config) {
   limits.set_open_uploads_max(config.uploads.open_max);
   limits.set_batch_upload_bytes_max(kBatchUploadBytesMax);
   limits.set_update_ratio_max(kUpdateRatioMax);
+  limits.set_upload_bytes_max(config.uploads.bytes_max);
+  limits.set_caller_streams_max(config.uploads.caller_streams_max);
+  limits.set_streams_max(config.uploads.streams_max);
+  limits.set_page_size_max(kPageSizeMax);
+  *limits.mutable_quota() = QuotaOf(config).user;
   hub.set_chunk_bytes_max(kChunkBytes);
+  hub.add_digests("sha256");
+  hub.add_compressors("identity");
+  hub.add_formats("safetensors");
   return hub;
 }
 
@@ -190,6 +216,8 @@ class HubServer::Parts {
   ThreadPool pool_;
   // Apart from the rest, so that heartbeats do not wait for busy disks.
   ThreadPool transfer_pool_;
+  // Syncs and hashes of uploads, which streams do not wait for.
+  ThreadPool upload_work_pool_;
   StreamGate transfers_;
   StreamGate watchers_;
 
@@ -229,6 +257,7 @@ class HubServer::Parts {
   IdentityHandler identity_handler_;
   AdminHandler admin_handler_;
   StorageHandler storage_handler_;
+  QuotaHandler quota_handler_;
   ModelHandler model_handler_;
   ExchangeHandler exchange_handler_;
   SuiteHandler suite_handler_;
@@ -267,8 +296,11 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       transfer_pool_(
           {.threads = config_.threads,
            .queue_max = static_cast<size_t>(config_.requests_queued)}),
-      transfers_({.streams_max = config_.uploads.streams_max}),
-      watchers_({.streams_max = kWatchersMax}),
+      upload_work_pool_({.threads = kUploadWorkThreads}),
+      transfers_({.streams_max = config_.uploads.streams_max,
+                  .caller_streams_max = config_.uploads.caller_streams_max}),
+      watchers_(
+          {.streams_max = kWatchersMax, .caller_streams_max = kWatchersMax}),
       tokens_(store_),
       identities_(store_, keys_.hub_id),
       signer_(keys_.hub_id, keys_.release_key, keys_.delegation,
@@ -278,14 +310,15 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
             {.lease_ttl = config_.workers.lease_ttl,
              .heartbeat_interval = config_.workers.heartbeat}),
       uploads_(store_, *blobs_,
-               {.open_max = config_.uploads.open_max,
+               {.quota = QuotaOf(config_),
                 .bytes_max = config_.uploads.bytes_max,
-                .idle_ttl = config_.uploads.idle_ttl}),
+                .idle_ttl = config_.uploads.idle_ttl,
+                .file = {.background = &upload_work_pool_}}),
       downloads_(store_, *blobs_,
                  [this](const Caller& caller, const v1::LeasedBlob& blob) {
                    return jobs_.CheckLeasedBlob(caller, blob);
                  }),
-      intake_(store_, *blobs_, jobs_, keys_.hub_id),
+      intake_(store_, *blobs_, jobs_, keys_.hub_id, QuotaOf(config_)),
       reviews_(store_, jobs_),
       batches_(store_, jobs_),
       line_(store_, jobs_),
@@ -321,6 +354,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
           {.free_bytes = [this] { return FreeBytes(options_.data_dir); },
            .reserve_bytes = config_.storage.reserve_bytes},
           std::bind_front(&HubBackup::Make, &backup_), {tokens_, pool_}),
+      quota_handler_(store_, QuotaOf(config_), {tokens_, pool_}),
       model_handler_(models_, {tokens_, pool_}),
       exchange_handler_(exchange_, {tokens_, pool_}),
       suite_handler_(suites_, {tokens_, pool_}),
@@ -346,11 +380,11 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
 void HubServer::Parts::RegisterServices(grpc::ServerBuilder& builder) {
   for (grpc::Service* service : std::initializer_list<grpc::Service*>{
            &hub_handler_, &identity_handler_, &admin_handler_,
-           &storage_handler_, &model_handler_, &exchange_handler_,
-           &suite_handler_, &release_handler_, &tag_handler_, &event_handler_,
-           &upload_handler_, &download_handler_, &contribution_handler_,
-           &review_handler_, &queue_handler_, &batch_handler_,
-           &worker_handler_}) {
+           &storage_handler_, &quota_handler_, &model_handler_,
+           &exchange_handler_, &suite_handler_, &release_handler_,
+           &tag_handler_, &event_handler_, &upload_handler_, &download_handler_,
+           &contribution_handler_, &review_handler_, &queue_handler_,
+           &batch_handler_, &worker_handler_}) {
     builder.RegisterService(service);
   }
 }
@@ -446,6 +480,7 @@ void HubServer::Parts::Stop() {
     grpc_->Wait();
   }
   transfer_pool_.Stop();
+  upload_work_pool_.Stop();
   pool_.Stop();
   grpc_.reset();
   if (http_ != nullptr) http_->Stop();

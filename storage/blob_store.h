@@ -27,8 +27,10 @@ struct BlobStat {
 };
 
 // Writes one upload from its first byte on; survives a restart of the process
-// under its id. Not thread-safe. A destructor only abandons what is not
-// synced: Resume() finds the rest.
+// under its id. A destructor only abandons what is not synced: Resume() finds
+// the rest. One thread at a time, but Sync() and CatchUp() may each run in
+// another thread beside Append(), so that neither the disk nor the hash holds
+// up who brings the bytes.
 class BlobWriter {
  public:
   virtual ~BlobWriter() = default;
@@ -38,6 +40,9 @@ class BlobWriter {
   // Makes all that was appended durable and returns its length: the committed
   // offset, which never goes back.
   virtual absl::StatusOr<int64_t> Sync() = 0;
+  // Hashes at most `bytes_max` more of what was appended and returns how much
+  // is hashed now; Commit() hashes what is left.
+  virtual absl::StatusOr<int64_t> CatchUp(int64_t bytes_max) = 0;
   // Appended bytes.
   virtual int64_t size() const = 0;
   // Reads back what was appended, to compare a resent range.

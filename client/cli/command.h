@@ -85,6 +85,7 @@ class CommandLine {
 // One function a group of commands; each adds its commands to the program's.
 void AddHomeCommands(CommandLine& root);          // init, identity
 void AddAdminCommands(CommandLine& root);         // admin
+void AddQuotaCommands(CommandLine& root);         // quota, hub
 void AddModelCommands(CommandLine& root);         // model
 void AddSuiteCommands(CommandLine& root);         // suite
 void AddPushCommand(CommandLine& root);           // push

@@ -117,6 +117,7 @@ std::unique_ptr<Program> MakeProgram() {
   AddModelCommands(root);
   AddSuiteCommands(root);
   AddAdminCommands(root);
+  AddQuotaCommands(root);
   AddLocalPrograms(app);
   AddCompletion(root);
   return program;

@@ -36,8 +36,9 @@ absl::StatusOr<std::string> DownloadBytes(HubChannel& hub,
                                           int64_t bytes_max = 256 << 20);
 
 // Writes the whole of what `request` names to `path`, durably, if its SHA-256
-// is `sha256`. Works in `path` + ".part", which a later call for the same
-// file continues. DATA_LOSS when the digest differs; then nothing is left.
+// is `sha256`. A large file comes in ranges over several connections. Works in
+// `path` + ".part" (and ".part.have"), which a later call for the same file
+// continues. DATA_LOSS when the digest differs; then nothing is left.
 absl::Status DownloadFile(HubChannel& hub, const v1::ReadRequest& request,
                           absl::string_view sha256, int64_t size_bytes,
                           const std::string& path,

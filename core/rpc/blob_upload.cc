@@ -1,15 +1,20 @@
 #include "core/rpc/blob_upload.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "cairn/v1/transfer.grpc.pb.h"
+#include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/rpc/large_upload.h"
 #include "core/rpc/limits.h"
 
 namespace cairn {
@@ -20,14 +25,6 @@ using v1::UploadService;
 // Blobs up to this size travel in batches.
 constexpr int64_t kSmallBlobBytes = 1 << 20;
 constexpr size_t kBatchItemsMax = 1000;
-// One stream carries so much at most, so that each has a deadline that a slow
-// line can keep.
-constexpr int64_t kStreamBytes = 64 << 20;
-constexpr absl::Duration kStreamDeadline = absl::Minutes(20);
-// How long a broken upload is tried without a single byte getting through.
-constexpr absl::Duration kPatience = absl::Seconds(25);
-// The hub hashes the whole before it answers.
-constexpr CallOptions kFinishing = {.deadline = absl::Minutes(10)};
 
 class Uploader {
  public:
@@ -35,26 +32,27 @@ class Uploader {
       : hub_(hub), progress_(progress) {}
 
   absl::Status SendBatched(absl::Span<const OutgoingBlob* const> blobs);
-  absl::Status SendLarge(const OutgoingBlob& blob);
+  // Each through an upload of its own, several at once.
+  absl::Status SendSingly(absl::Span<const OutgoingBlob* const> blobs);
+  absl::Status SendLarge(const OutgoingBlob& blob, int lane);
   void Done(int64_t bytes) {
+    MutexLock lock(mutex_);
     if (progress_ && bytes != 0) progress_(bytes);
+  }
+  // Turns a large blob's absolute progress into steps.
+  std::function<void(int64_t)> Steps() {
+    return [this, reported = int64_t{0}](int64_t bytes) mutable {
+      Done(bytes - reported);
+      reported = bytes;
+    };
   }
 
  private:
   absl::Status SendBatch(const v1::BatchUploadRequest& batch);
-  absl::StatusOr<v1::Upload> Begin(const OutgoingBlob& blob);
-  absl::StatusOr<v1::Upload> SendStream(const OutgoingBlob& blob,
-                                        const std::string& name,
-                                        int64_t offset);
-  // Reports a large blob's progress as an absolute figure.
-  void Reached(int64_t bytes) {
-    Done(bytes - reported_);
-    reported_ = bytes;
-  }
 
   HubChannel& hub_;
   const TransferProgress& progress_;
-  int64_t reported_ = 0;
+  Mutex mutex_;  // for one call of progress_ at a time
 };
 
 absl::Status Uploader::SendBatched(
@@ -87,84 +85,41 @@ absl::Status Uploader::SendBatch(const v1::BatchUploadRequest& batch) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::Upload> Uploader::Begin(const OutgoingBlob& blob) {
-  v1::BeginUploadRequest request;
-  request.set_size_bytes(blob.size_bytes);
-  request.set_sha256(blob.sha256.hex());
-  request.set_request_id(ToHex(RandomBytes(16)));
-  return hub_.Call(&UploadService::Stub::BeginUpload, request);
-}
-
-absl::StatusOr<v1::Upload> Uploader::SendStream(const OutgoingBlob& blob,
-                                                const std::string& name,
-                                                int64_t offset) {
-  const int64_t end = std::min(blob.size_bytes, offset + kStreamBytes);
-  UploadService::Stub stub(hub_.channel());
-  v1::Upload reply;
-  absl::Status read;
-  absl::Status sent = hub_.RunOnce(
-      kStreamDeadline, [&](grpc::ClientContext& c) -> grpc::Status {
-        auto writer = stub.WriteUpload(&c, &reply);
-        v1::WriteUploadRequest request;
-        request.set_name(name);
-        for (int64_t at = offset; at < end;) {
-          const int64_t size = std::min(kChunkBytes, end - at);
-          std::string& chunk = *request.mutable_chunk();
-          chunk.resize(static_cast<size_t>(size));
-          read = blob.source->ReadAt(blob.offset + at, absl::MakeSpan(chunk));
-          if (!read.ok()) {
-            c.TryCancel();
-            break;
-          }
-          request.set_offset(at);
-          request.set_crc32c(Crc32c(chunk));
-          if (!writer->Write(request)) break;
-          at += size;
-          Reached(at);
-        }
-        writer->WritesDone();
-        return writer->Finish();
-      });
-  CAIRN_RETURN_IF_ERROR(read);
-  CAIRN_RETURN_IF_ERROR(sent);
-  return reply;
-}
-
-absl::Status Uploader::SendLarge(const OutgoingBlob& blob) {
-  Backoff backoff;
-  reported_ = 0;
-  int64_t furthest = -1;
-  absl::Time give_up = absl::Now() + kPatience;
-  CAIRN_ASSIGN_OR_RETURN(v1::Upload upload, Begin(blob));
-  while (!upload.complete() && upload.committed_bytes() < blob.size_bytes) {
-    if (upload.committed_bytes() > furthest) {
-      furthest = upload.committed_bytes();
-      give_up = absl::Now() + kPatience;
-      backoff.Reset();
+absl::Status Uploader::SendSingly(absl::Span<const OutgoingBlob* const> blobs) {
+  Mutex mutex;
+  size_t next = 0;
+  absl::Status failure;
+  auto send = [&](int lane) {
+    while (true) {
+      const OutgoingBlob* blob = nullptr;
+      {
+        MutexLock lock(mutex);
+        if (!failure.ok() || next == blobs.size()) return;
+        blob = blobs[next++];
+      }
+      absl::Status sent = SendLarge(*blob, lane);
+      MutexLock lock(mutex);
+      failure.Update(sent);
     }
-    Reached(upload.committed_bytes());
-    auto reply = SendStream(blob, upload.name(), upload.committed_bytes());
-    if (reply.ok()) {
-      upload = *std::move(reply);
-      continue;
-    }
-    // ABORTED: the hub has not noticed yet that the last stream broke.
-    const absl::Status& failure = reply.status();
-    if (!IsTransient(failure) && !absl::IsAborted(failure) &&
-        !absl::IsDeadlineExceeded(failure)) {
-      return failure;
-    }
-    const absl::Duration delay = backoff.Next(failure);
-    if (absl::Now() + delay > give_up) return failure;
-    CAIRN_RETURN_IF_ERROR(hub_.Sleep(delay));
-    CAIRN_ASSIGN_OR_RETURN(upload, Begin(blob));
+  };
+  {
+    const int lanes = std::min(kUploadLanes, static_cast<int>(blobs.size()));
+    std::vector<std::jthread> others;
+    for (int lane = 1; lane < lanes; ++lane) others.emplace_back(send, lane);
+    send(0);
   }
-  Reached(blob.size_bytes);
-  if (upload.complete()) return absl::OkStatus();
-  v1::FinishUploadRequest finish;
-  finish.set_name(upload.name());
-  finish.set_sha256(blob.sha256.hex());
-  return hub_.Call(&UploadService::Stub::FinishUpload, finish, kFinishing)
+  return failure;
+}
+
+absl::Status Uploader::SendLarge(const OutgoingBlob& blob, int lane) {
+  return LargeUpload(hub_, {.source = blob.source.get(),
+                            .offset = blob.offset,
+                            .size_bytes = blob.size_bytes,
+                            .sha256 = blob.sha256,
+                            .request_id = ToHex(RandomBytes(16)),
+                            .lane = lane,
+                            .reached = Steps()})
+      .Run()
       .status();
 }
 
@@ -200,21 +155,43 @@ absl::Status UploadBlobs(HubChannel& hub, absl::Span<const OutgoingBlob> blobs,
   CAIRN_ASSIGN_OR_RETURN(auto missing, FindMissing(hub, sizes));
   Uploader uploader(hub, progress);
   std::vector<const OutgoingBlob*> small;
+  std::vector<const OutgoingBlob*> single;
   std::vector<const OutgoingBlob*> large;
   for (const OutgoingBlob& blob : blobs) {
     if (missing.erase(blob.sha256.hex()) == 0) {
       uploader.Done(blob.size_bytes);
     } else if (blob.size_bytes <= kSmallBlobBytes) {
       small.push_back(&blob);
+    } else if (blob.size_bytes < kSharedUploadBytesMin) {
+      single.push_back(&blob);
     } else {
       large.push_back(&blob);
     }
   }
   CAIRN_RETURN_IF_ERROR(uploader.SendBatched(small));
+  CAIRN_RETURN_IF_ERROR(uploader.SendSingly(single));
   for (const OutgoingBlob* blob : large) {
-    CAIRN_RETURN_IF_ERROR(uploader.SendLarge(*blob));
+    CAIRN_RETURN_IF_ERROR(uploader.SendLarge(*blob, 0));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<Digest> UploadUnhashed(HubChannel& hub, const ByteSource& source,
+                                      const std::string& resume_key,
+                                      const TransferProgress& progress) {
+  Uploader uploader(hub, progress);
+  return LargeUpload(hub, {.source = &source,
+                           .offset = 0,
+                           .size_bytes = source.size(),
+                           .sha256 = std::nullopt,
+                           .request_id = resume_key,
+                           .reached = uploader.Steps()})
+      .Run();
+}
+
+absl::StatusOr<bool> IsBlobKnown(HubChannel& hub, const Digest& sha256) {
+  CAIRN_ASSIGN_OR_RETURN(auto missing, FindMissing(hub, {{sha256.hex(), 0}}));
+  return missing.empty();
 }
 
 }  // namespace cairn

@@ -125,6 +125,14 @@ absl::StatusOr<std::unique_ptr<HubChannel>> HubChannel::Create(
   return std::unique_ptr<HubChannel>(new HubChannel(std::move(options)));
 }
 
+std::shared_ptr<grpc::Channel> HubChannel::Lane(int index) {
+  if (index == 0) return channel_;
+  MutexLock lock(mutex_);
+  auto& lane = lanes_[index];
+  if (lane == nullptr) lane = MakeChannel(options_);
+  return lane;
+}
+
 absl::Status HubChannel::Run(
     const CallOptions& options,
     absl::FunctionRef<grpc::Status(grpc::ClientContext&)> attempt) {
@@ -187,8 +195,10 @@ absl::Duration Backoff::Next(const absl::Status& failure) {
   const absl::Duration whole = std::min(
       absl::Milliseconds(100) * (1 << std::min(step_++, 10)), absl::Seconds(3));
   absl::BitGen random;
-  absl::Duration delay = whole * absl::Uniform(random, 0.5, 1.0);
-  return std::max(delay, GetRetryDelay(failure).value_or(delay));
+  const absl::Duration delay = whole * absl::Uniform(random, 0.5, 1.0);
+  const std::optional<absl::Duration> asked = GetRetryDelay(failure);
+  if (!asked.has_value()) return delay;
+  return std::max(delay, *asked * absl::Uniform(random, 1.0, 1.5));
 }
 
 bool IsTransient(const absl::Status& status) {

@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <map>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -11,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/base/mutex.h"
 
 namespace cairn {
 
@@ -86,6 +88,9 @@ class HubChannel {
   absl::Status Sleep(absl::Duration duration);
 
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // Lane 0 is channel(); each other one a connection of its own, made when it
+  // is first asked for, for streams that share the work.
+  std::shared_ptr<grpc::Channel> Lane(int index);
   const std::stop_token& stop() const { return options_.stop; }
   const std::string& address() const { return options_.address; }
 
@@ -94,10 +99,13 @@ class HubChannel {
 
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;
+  Mutex mutex_;
+  std::map<int, std::shared_ptr<grpc::Channel>> lanes_ ABSL_GUARDED_BY(mutex_);
 };
 
 // Delays between attempts: from 0.1 s doubling to 3 s, each between half and
-// the whole of that, or what the hub asked for if that is longer.
+// the whole of that, or what the hub asked for and up to half more if that is
+// longer: those that were refused together do not come back together.
 class Backoff {
  public:
   absl::Duration Next(const absl::Status& failure);

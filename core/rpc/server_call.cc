@@ -17,6 +17,14 @@ std::string AuthorizationOf(const grpc::CallbackServerContext& context) {
   return found;
 }
 
+std::string CallerKey(const grpc::CallbackServerContext& context) {
+  std::string authorization = AuthorizationOf(context);
+  if (!authorization.empty()) return authorization;
+  // "ipv4:10.0.0.1:4711" without the port, which every connection has anew.
+  const std::string peer = context.peer();
+  return peer.substr(0, peer.rfind(':'));
+}
+
 absl::Status Overloaded() {
   return WithRetryDelay(
       absl::ResourceExhaustedError("the hub has too much to do: try again"),

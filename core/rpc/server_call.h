@@ -18,6 +18,10 @@ namespace cairn {
 // accepts.
 std::string AuthorizationOf(const grpc::CallbackServerContext& context);
 
+// Tells callers apart before they are known: by the token, or the address of
+// the anonymous.
+std::string CallerKey(const grpc::CallbackServerContext& context);
+
 // What a call gets when the pool's queue is full: RESOURCE_EXHAUSTED with a
 // delay after which to try again.
 absl::Status Overloaded();

@@ -25,13 +25,13 @@ namespace {
 class SummingSink : public StreamSink<v1::WriteUploadRequest, v1::Upload> {
  public:
   explicit SummingSink(std::atomic<int>& ended) : ended_(ended) {}
-  absl::Status Take(const v1::WriteUploadRequest& request) override {
+  void Take(const v1::WriteUploadRequest& request, Done done) override {
     if (request.offset() < 0) {
-      return ReasonedError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED",
-                           "negative");
+      return done(ReasonedError(absl::StatusCode::kInvalidArgument,
+                                "LIMIT_EXCEEDED", "negative"));
     }
     sum_ += request.offset();
-    return absl::OkStatus();
+    done(absl::OkStatus());
   }
   absl::StatusOr<v1::Upload> End() override {
     ++ended_;
@@ -81,7 +81,7 @@ class TestUploads : public v1::UploadService::CallbackService {
   }
   grpc::ServerReadReactor<v1::WriteUploadRequest>* WriteUpload(
       grpc::CallbackServerContext* context, v1::Upload* response) override {
-    auto pass = gate_.Admit(context);
+    auto pass = gate_.Admit(context, CallerKey(*context));
     if (!pass.ok()) {
       return RefuseReceiving<v1::WriteUploadRequest>(pass.status());
     }
@@ -283,6 +283,62 @@ TEST_F(ServerCallTest, GateRefusesMoreStreamsAndEndsIdleOnes) {
   EXPECT_EQ(gate_.EndIdle(), 1);
   EXPECT_FALSE(idle->Finish().ok());
   while (gate_.open_streams() > 0) std::this_thread::yield();
+}
+
+TEST(StreamGateTest, OneCallerCannotTakeEveryPlace) {
+  FakeClock clock;
+  StreamGate gate({.streams_max = 3, .caller_streams_max = 2}, clock);
+  auto first = gate.Admit(nullptr, "a");
+  auto second = gate.Admit(nullptr, "a");
+  ASSERT_TRUE(first.ok() && second.ok());
+  absl::Status refused = gate.Admit(nullptr, "a").status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_TRUE(gate.Admit(nullptr, "b").ok());
+  first->reset();
+  EXPECT_TRUE(gate.Admit(nullptr, "a").ok());
+}
+
+TEST(StreamGateTest, TheMoreAreRefusedTheLongerTheyWait) {
+  FakeClock clock;
+  StreamGate gate({.streams_max = 1}, clock);
+  auto only = gate.Admit(nullptr, "a");
+  ASSERT_TRUE(only.ok());
+  absl::Duration last = absl::ZeroDuration();
+  for (int i = 0; i < 3; ++i) {
+    auto asked = GetRetryDelay(gate.Admit(nullptr, "b").status());
+    ASSERT_TRUE(asked.has_value());
+    EXPECT_GT(*asked, last);
+    last = *asked;
+  }
+  for (int i = 0; i < 100; ++i) (void)gate.Admit(nullptr, "b");
+  EXPECT_EQ(GetRetryDelay(gate.Admit(nullptr, "b").status()),
+            absl::Seconds(30));
+  gate.EndIdle();
+  EXPECT_LT(*GetRetryDelay(gate.Admit(nullptr, "b").status()),
+            absl::Seconds(5));
+}
+
+TEST_F(ServerCallTest, LongStreamGivesItsPlaceToThoseThatWait) {
+  grpc::ClientContext context;
+  v1::Upload upload;
+  auto slow = upload_stub_->WriteUpload(&context, &upload);
+  ASSERT_TRUE(slow->Write({}));
+  while (gate_.open_streams() == 0) std::this_thread::yield();
+  EXPECT_FALSE(gate_.Admit(nullptr, "other").ok());
+  clock_.Advance(absl::Minutes(3));
+  EXPECT_FALSE(gate_.Admit(nullptr, "other").ok());
+  EXPECT_FALSE(slow->Finish().ok());
+  while (gate_.open_streams() > 0) std::this_thread::yield();
+  EXPECT_TRUE(gate_.Admit(nullptr, "other").ok());
+}
+
+TEST_F(ServerCallTest, AdmittedStreamIsToldAtOnce) {
+  grpc::ClientContext context;
+  v1::Upload upload;
+  auto writer = upload_stub_->WriteUpload(&context, &upload);
+  writer->WaitForInitialMetadata();
+  writer->WritesDone();
+  EXPECT_TRUE(writer->Finish().ok());
 }
 
 TEST_F(ServerCallTest, SourceIsStreamedToItsEnd) {

@@ -8,10 +8,12 @@
 #include <memory>
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "core/base/mutex.h"
 #include "core/base/thread_pool.h"
 #include "core/rpc/grpc_status.h"
 #include "core/rpc/server_call.h"
@@ -24,9 +26,15 @@ namespace cairn {
 template <typename Request, typename Response>
 class StreamSink {
  public:
+  using Done = absl::AnyInvocable<void(absl::Status)>;
   virtual ~StreamSink() = default;
-  // The next message. An error ends the call; End() is not called then.
-  virtual absl::Status Take(const Request& request) = 0;
+  // The next message, which stays until `done` is called, once, by any thread.
+  // An error ends the call; End() is not called then. The sink may be gone
+  // after `done`.
+  virtual void Take(const Request& request, Done done) = 0;
+  // The client is gone: what Take() has not done yet is done soon. Comes from
+  // any thread, at any time, perhaps after End().
+  virtual void Cancel() {}
   // The client sent all it wants to, or is gone: then nobody hears the answer.
   virtual absl::StatusOr<Response> End() = 0;
 };
@@ -49,8 +57,7 @@ class StreamSource {
 namespace internal {
 
 // One message is in flight at a time: read, taken, then the next is read. So
-// memory is one message a stream, whatever the client sends, and nothing here
-// needs a lock.
+// memory is one message a stream, whatever the client sends.
 template <typename Request, typename Response>
 class ReceivingReactor : public grpc::ServerReadReactor<Request> {
  public:
@@ -62,7 +69,17 @@ class ReceivingReactor : public grpc::ServerReadReactor<Request> {
         pass_(std::move(pass)),
         sink_(std::move(sink)) {
     baton_.Give();
+    this->StartSendInitialMetadata();
     this->StartRead(&request_);
+  }
+
+  void OnCancel() override {
+    std::shared_ptr<Sink> sink;
+    {
+      MutexLock lock(mutex_);
+      sink = sink_;
+    }
+    if (sink != nullptr) sink->Cancel();
   }
 
   void OnReadDone(bool ok) override {
@@ -77,26 +94,32 @@ class ReceivingReactor : public grpc::ServerReadReactor<Request> {
   }
 
  private:
+  using Sink = StreamSink<Request, Response>;
+
   void Take() {
     if (pass_ != nullptr) pass_->Moved();
-    absl::Status status = sink_->Take(request_);
-    if (!status.ok()) {
-      Close(ToGrpcStatus(status));
-      return;
-    }
+    Sink* sink = sink_.get();
     baton_.Give();
-    this->StartRead(&request_);
+    sink->Take(request_, [this](absl::Status status) {
+      baton_.Take();
+      if (!status.ok()) return Close(ToGrpcStatus(status));
+      baton_.Give();
+      this->StartRead(&request_);
+    });
   }
-
   void End() {
     absl::StatusOr<Response> result = sink_->End();
     if (result.ok()) *response_ = *std::move(result);
     Close(ToGrpcStatus(result.status()));
   }
-
   // What the stream held is free before the peer hears of the end.
   void Close(const grpc::Status& status) {
-    sink_.reset();
+    std::shared_ptr<Sink> sink;
+    {
+      MutexLock lock(mutex_);
+      sink.swap(sink_);
+    }
+    sink.reset();
     pass_.reset();
     baton_.Give();
     this->Finish(status);
@@ -105,7 +128,9 @@ class ReceivingReactor : public grpc::ServerReadReactor<Request> {
   ThreadPool& pool_;
   Response* const response_;
   std::unique_ptr<StreamGate::Pass> pass_;
-  std::unique_ptr<StreamSink<Request, Response>> sink_;
+  // Changed under the lock, as OnCancel() may come at any time.
+  Mutex mutex_;
+  std::shared_ptr<Sink> sink_;  // shared with OnCancel() while it runs
   Request request_;
   Baton baton_;
 };
@@ -196,8 +221,9 @@ class EndedReactor : public Base {
 
 }  // namespace internal
 
-// Answers a client-streaming call with what `sink` makes of it. `pass`, if
-// there is one, is given back at the end.
+// Answers a client-streaming call with what `sink` makes of it; that it was let
+// in is told at once, by the initial metadata. `pass`, if there is one, is
+// given back at the end.
 template <typename Request, typename Response>
 grpc::ServerReadReactor<Request>* ReceiveStream(
     ThreadPool& pool, Response* response,

@@ -70,6 +70,11 @@ Reader Bytes(int64_t* out) {
   return Number(out, int64_t{0}, int64_t{1} << 50);
 }
 
+// Of a quota; -1: no limit.
+Reader Amount(int64_t* out) {
+  return Number(out, int64_t{-1}, int64_t{1} << 60);
+}
+
 Reader Time(absl::Duration* out, absl::Duration smallest) {
   return [=](const Place& place, const YAML::Node& node) -> absl::Status {
     std::string wanted =
@@ -165,7 +170,18 @@ Section Settings(HubConfig& config) {
                {"idle_ttl", Time(&config.uploads.idle_ttl, kSecond)},
                {"bytes_max", Number(&config.uploads.bytes_max, int64_t{1},
                                     int64_t{1} << 50)},
-               {"streams_max", Number(&config.uploads.streams_max, 1, 4096)}})},
+               {"streams_max", Number(&config.uploads.streams_max, 1, 4096)},
+               {"caller_streams_max",
+                Number(&config.uploads.caller_streams_max, 1, 4096)}})},
+      {"quota", Nested({{"stored_bytes", Amount(&config.quota.stored_bytes)},
+                        {"contributions_per_day",
+                         Amount(&config.quota.contributions_per_day)}})},
+      {"organization_quota",
+       Nested(
+           {{"stored_bytes", Amount(&config.organization_quota.stored_bytes)},
+            {"open_uploads", Amount(&config.organization_quota.open_uploads)},
+            {"contributions_per_day",
+             Amount(&config.organization_quota.contributions_per_day)}})},
       {"workers",
        Nested({{"lease_ttl", Time(&config.workers.lease_ttl, kSecond)},
                {"heartbeat", Time(&config.workers.heartbeat, kSecond / 10)}})},

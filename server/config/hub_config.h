@@ -28,7 +28,15 @@ struct HubConfig {
     int open_max = 16;                          // open uploads an identity
     absl::Duration idle_ttl = absl::Hours(24);  // then an idle one is dropped
     int64_t bytes_max = int64_t{1} << 40;       // largest single upload
-    int streams_max = 64;  // streams that move data at once
+    int streams_max = 64;         // streams that move data at once
+    int caller_streams_max = 16;  // the same of one caller
+  };
+  // What an identity, or an organisation, may use unless an administrator says
+  // otherwise; -1: no limit. An identity's open uploads are uploads.open_max.
+  struct Quota {
+    int64_t stored_bytes = -1;
+    int64_t open_uploads = -1;
+    int64_t contributions_per_day = -1;
   };
   struct Workers {
     absl::Duration lease_ttl = absl::Seconds(60);
@@ -64,6 +72,10 @@ struct HubConfig {
   int threads = 8;             // that run requests which touch the disk
   int requests_queued = 1024;  // requests that may wait for a thread
   Uploads uploads;
+  Quota quota = {.stored_bytes = int64_t{1} << 40,
+                 .open_uploads = -1,
+                 .contributions_per_day = 1000};
+  Quota organization_quota;
   Workers workers;
   Retention retention;
   Storage storage;

@@ -23,7 +23,10 @@ behind_proxy: true
 tls: {certificate: /c.pem, key: /k.pem, ca: /a.pem}
 threads: 3
 requests_queued: 7
-uploads: {open_max: 2, idle_ttl: 1h, bytes_max: 1000, streams_max: 5}
+uploads: {open_max: 2, idle_ttl: 1h, bytes_max: 1000, streams_max: 5,
+          caller_streams_max: 4}
+quota: {stored_bytes: 1000000, contributions_per_day: 9}
+organization_quota: {open_uploads: 30, stored_bytes: -1}
 workers: {lease_ttl: 10s, heartbeat: 2s}
 retention: {rejected: 1h, needs_review: 2h, unreferenced: 3h}
 drain_timeout: 5s
@@ -36,6 +39,11 @@ log_level: debug
   EXPECT_EQ(config->tls.key, "/k.pem");
   EXPECT_EQ(config->uploads.idle_ttl, absl::Hours(1));
   EXPECT_EQ(config->uploads.bytes_max, 1000);
+  EXPECT_EQ(config->uploads.caller_streams_max, 4);
+  EXPECT_EQ(config->quota.stored_bytes, 1'000'000);
+  EXPECT_EQ(config->quota.contributions_per_day, 9);
+  EXPECT_EQ(config->organization_quota.open_uploads, 30);
+  EXPECT_EQ(config->organization_quota.stored_bytes, -1);
   EXPECT_EQ(config->workers.heartbeat, absl::Seconds(2));
   EXPECT_EQ(config->retention.unreferenced, absl::Hours(3));
   EXPECT_EQ(config->log_level, "debug");

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "server/flow/quota.h"
 
 namespace cairn {
 namespace {
@@ -31,11 +32,19 @@ std::string Table<UploadRecord>::Name(const UploadRecord& r) {
   return r.name();
 }
 std::vector<IndexEntry> Table<UploadRecord>::Indexes(const UploadRecord& r) {
-  return {{kUploadByUser, r.user()}};
+  std::vector<IndexEntry> entries = {{kUploadByUser, r.user()}};
+  if (!r.organization().empty()) {
+    entries.push_back({kUploadByOrganization, r.organization()});
+  }
+  return entries;
 }
 
 absl::Status RecordOwner(HubTransaction& transaction, absl::string_view user,
                          const Digest& digest, int64_t size_bytes) {
+  CAIRN_ASSIGN_OR_RETURN(bool is_owner, IsOwner(transaction, user, digest));
+  if (!is_owner) {
+    CAIRN_RETURN_IF_ERROR(AddStoredBytes(transaction, user, size_bytes));
+  }
   BlobOwnerRecord record;
   record.set_user(std::string(user));
   record.set_sha256(digest.hex());
@@ -56,6 +65,8 @@ absl::Status DropOwner(HubTransaction& transaction,
       now->SerializeAsString() != record.SerializeAsString()) {
     return absl::OkStatus();
   }
+  CAIRN_RETURN_IF_ERROR(
+      AddStoredBytes(transaction, record.user(), -record.size_bytes()));
   return transaction.Delete<BlobOwnerRecord>(name);
 }
 

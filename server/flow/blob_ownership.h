@@ -24,6 +24,9 @@ struct Table<store::v1::BlobOwnerRecord> {
 
 // Index of open uploads by user.
 inline constexpr absl::string_view kUploadByUser = "upload_user";
+// The same by the user's organisation, if it has one.
+inline constexpr absl::string_view kUploadByOrganization =
+    "upload_organization";
 
 template <>
 struct Table<store::v1::UploadRecord> {
@@ -33,6 +36,7 @@ struct Table<store::v1::UploadRecord> {
 };
 
 // Notes that `user` sent a blob whole; in the transaction after its commit.
+// Its bytes count for the user's quota, once.
 absl::Status RecordOwner(HubTransaction& transaction, absl::string_view user,
                          const Digest& digest, int64_t size_bytes);
 

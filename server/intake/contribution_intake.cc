@@ -194,11 +194,12 @@ v1::Contribution Describe(const v1::ContributionManifest& manifest,
 
 ContributionIntake::ContributionIntake(HubStore& store, BlobStore& blobs,
                                        const WorkerPresence& workers,
-                                       std::string hub_id)
+                                       std::string hub_id, QuotaDefaults quota)
     : store_(store),
       blobs_(blobs),
       workers_(workers),
-      hub_id_(std::move(hub_id)) {}
+      hub_id_(std::move(hub_id)),
+      quota_(std::move(quota)) {}
 
 absl::StatusOr<v1::Contribution> ContributionIntake::Create(
     const Caller& caller, const v1::CreateContributionRequest& request) {
@@ -343,6 +344,7 @@ absl::Status ContributionIntake::Store(
       Move(record, v1::Contribution::RECEIVED, transaction.now()));
   CAIRN_RETURN_IF_ERROR(transaction.Put(record));
   CAIRN_RETURN_IF_ERROR(ChargeAttempt(transaction, caller.user, model));
+  CAIRN_RETURN_IF_ERROR(ChargeContribution(transaction, quota_, caller.user));
   v1::Event event;
   event.set_kind("contribution.received");
   event.set_subject(contribution.name());

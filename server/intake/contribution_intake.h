@@ -8,6 +8,7 @@
 #include "server/flow/caller.h"
 #include "server/flow/hub_store.h"
 #include "server/flow/job_records.h"
+#include "server/flow/quota.h"
 #include "server/gate/contribution_view.h"
 #include "storage/blob_store.h"
 
@@ -21,7 +22,8 @@ class ContributionIntake {
  public:
   // All must outlive it. `hub_id` is what manifests are signed for.
   ContributionIntake(HubStore& store, BlobStore& blobs,
-                     const WorkerPresence& workers, std::string hub_id);
+                     const WorkerPresence& workers, std::string hub_id,
+                     QuotaDefaults quota = NoQuota());
 
   // Stores a RECEIVED contribution. The caller's own live contribution of the
   // same update on the same base is returned as it is. Errors:
@@ -29,6 +31,7 @@ class ContributionIntake {
   //     LICENSE_MISSING, SHAPE_MISMATCH, ...) for what is wrong with it;
   //   FAILED_PRECONDITION for BASE_DIGEST_MISMATCH, HOLDOUT_EXHAUSTED and
   //     blobs that were not uploaded;
+  //   RESOURCE_EXHAUSTED with QUOTA_EXCEEDED past the day's contributions;
   //   ALREADY_EXISTS with DUPLICATE for an update that is here already.
   absl::StatusOr<v1::Contribution> Create(
       const Caller& caller, const v1::CreateContributionRequest& request);
@@ -62,6 +65,7 @@ class ContributionIntake {
   BlobStore& blobs_;
   const WorkerPresence& workers_;
   const std::string hub_id_;
+  const QuotaDefaults quota_;
 };
 
 }  // namespace cairn

@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/mutex.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/limits.h"
 #include "core/rpc/server_call.h"
 #include "core/rpc/server_stream.h"
 
@@ -18,23 +20,29 @@ class UploadHandler::ChunkSink
   ChunkSink(UploadHandler& handler, std::string authorization)
       : handler_(handler), authorization_(std::move(authorization)) {}
 
-  absl::Status Take(const v1::WriteUploadRequest& request) override {
-    if (stream_ == nullptr) {
-      CAIRN_ASSIGN_OR_RETURN(Caller caller,
-                             handler_.calls_.tokens.Identify(authorization_));
-      CAIRN_ASSIGN_OR_RETURN(
-          stream_, handler_.sessions_.OpenStream(caller, request.name()));
-      name_ = request.name();
+  void Take(const v1::WriteUploadRequest& request, Done done) override {
+    if (name_.empty()) {
+      absl::Status opened = Open(request);
+      if (!opened.ok()) return done(opened);
     }
     if (!request.name().empty() && request.name() != name_) {
-      return absl::InvalidArgumentError(
+      return done(absl::InvalidArgumentError(
           absl::StrCat("the stream writes ", name_, " and cannot go on with ",
-                       request.name()));
+                       request.name())));
     }
-    CAIRN_RETURN_IF_ERROR(
-        stream_->Write(request.offset(), request.chunk(), request.crc32c()));
     handler_.received_bytes_ += static_cast<int64_t>(request.chunk().size());
-    return absl::OkStatus();
+    stream_->Write(request.offset(), request.chunk(), request.crc32c(),
+                   std::move(done));
+  }
+
+  void Cancel() override {
+    std::shared_ptr<UploadStream> stream;
+    {
+      MutexLock lock(mutex_);
+      is_cancelled_ = true;
+      stream = shared_;
+    }
+    if (stream != nullptr) stream->Cancel();
   }
 
   absl::StatusOr<v1::Upload> End() override {
@@ -46,18 +54,39 @@ class UploadHandler::ChunkSink
   }
 
  private:
+  absl::Status Open(const v1::WriteUploadRequest& request) {
+    CAIRN_ASSIGN_OR_RETURN(Caller caller,
+                           handler_.calls_.tokens.Identify(authorization_));
+    CAIRN_ASSIGN_OR_RETURN(
+        auto stream,
+        handler_.sessions_.OpenStream(
+            caller, request.name(),
+            request.shares() ? UploadOrder::kShared : UploadOrder::kAlone));
+    name_ = request.name();
+    MutexLock lock(mutex_);
+    if (is_cancelled_) return absl::CancelledError("the peer is gone");
+    shared_ = std::move(stream);
+    stream_ = shared_.get();
+    return absl::OkStatus();
+  }
+
   UploadHandler& handler_;
   const std::string authorization_;
   std::string name_;
-  std::unique_ptr<UploadStream> stream_;
+  UploadStream* stream_ = nullptr;
+  Mutex mutex_;
+  bool is_cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+  // Shared with Cancel(), which comes while the stream is in use.
+  std::shared_ptr<UploadStream> shared_ ABSL_GUARDED_BY(mutex_);
 };
 
 grpc::ServerReadReactor<v1::WriteUploadRequest>* UploadHandler::WriteUpload(
     grpc::CallbackServerContext* context, v1::Upload* response) {
-  auto pass = gate_.Admit(context);
+  auto pass = gate_.Admit(context, CallerKey(*context));
   if (!pass.ok()) {
     return RefuseReceiving<v1::WriteUploadRequest>(pass.status());
   }
+  context->AddInitialMetadata(kStreamOpenKey, "1");
   return ReceiveStream<v1::WriteUploadRequest, v1::Upload>(
       calls_.pool, response,
       std::make_unique<ChunkSink>(*this, AuthorizationOf(*context)),

@@ -59,7 +59,7 @@ UploadSessions::UploadSessions(HubStore& store, BlobStore& blobs,
     : store_(store),
       blobs_(blobs),
       options_(options),
-      writers_(blobs, options.writers_kept_max) {}
+      files_(blobs, options.file, options.files_kept_max) {}
 
 absl::StatusOr<v1::Upload> UploadSessions::Begin(
     const Caller& caller, v1::BeginUploadRequest request) {
@@ -92,6 +92,11 @@ absl::StatusOr<v1::Upload> UploadSessions::Begin(
                                FindSame(transaction, caller, request));
         record = same.value_or(UploadRecord());
         if (!same.has_value()) {
+          CAIRN_RETURN_IF_ERROR(
+              CheckOpenUpload(transaction, options_.quota, caller.user));
+          CAIRN_RETURN_IF_ERROR(CheckQuota(transaction, caller, size));
+          CAIRN_ASSIGN_OR_RETURN(*record.mutable_organization(),
+                                 OrganizationOf(transaction, caller.user));
           record.set_name(absl::StrCat("uploads/", ToHex(RandomBytes(16))));
           record.set_user(caller.user);
           record.set_size_bytes(size);
@@ -130,16 +135,15 @@ absl::StatusOr<std::optional<UploadRecord>> UploadSessions::FindSame(
         absl::StrCat("request_id \"", request.request_id(),
                      "\" came with another size or digest before"));
   }
-  if (static_cast<int>(open.size()) < options_.open_max) {
-    return std::optional<UploadRecord>();
-  }
-  return LimitExceeded(
-      absl::StatusCode::kResourceExhausted,
-      absl::StrCat(caller.user, " has ", open.size(),
-                   " open uploads, which is the most: finish or cancel one; "
-                   "idle ones are dropped after ",
-                   absl::FormatDuration(options_.idle_ttl)),
-      options_.open_max);
+  return std::optional<UploadRecord>();
+}
+
+absl::Status UploadSessions::CheckQuota(const HubReader& reader,
+                                        const Caller& caller,
+                                        int64_t more_bytes) const {
+  // Workers bring what the hub asked for.
+  if (caller.role == v1::User::WORKER) return absl::OkStatus();
+  return CheckStorage(reader, options_.quota, caller.user, more_bytes);
 }
 
 absl::StatusOr<bool> UploadSessions::Has(const HubReader& reader,
@@ -184,7 +188,7 @@ absl::Status UploadSessions::KeepAlive(const UploadRecord& record) {
 
 absl::StatusOr<v1::Upload> UploadSessions::Describe(
     const UploadRecord& record) {
-  CAIRN_ASSIGN_OR_RETURN(int64_t committed, writers_.Committed(IdOf(record)));
+  CAIRN_ASSIGN_OR_RETURN(int64_t committed, files_.Committed(IdOf(record)));
   v1::Upload upload;
   upload.set_name(record.name());
   upload.set_size_bytes(record.size_bytes());
@@ -195,13 +199,12 @@ absl::StatusOr<v1::Upload> UploadSessions::Describe(
 }
 
 absl::StatusOr<std::unique_ptr<UploadStream>> UploadSessions::OpenStream(
-    const Caller& caller, absl::string_view name) {
+    const Caller& caller, absl::string_view name, UploadOrder order) {
   CAIRN_ASSIGN_OR_RETURN(UploadRecord record, FindOwn(caller, name));
   CAIRN_RETURN_IF_ERROR(KeepAlive(record));
-  CAIRN_ASSIGN_OR_RETURN(auto loan, writers_.Borrow(IdOf(record)));
-  return std::unique_ptr<UploadStream>(
-      new UploadStream(std::move(record), std::move(loan), options_.sync_bytes,
-                       options_.idle_ttl));
+  CAIRN_ASSIGN_OR_RETURN(auto file, files_.Open(IdOf(record)));
+  return std::unique_ptr<UploadStream>(new UploadStream(
+      std::move(record), std::move(file), order, options_.idle_ttl));
 }
 
 absl::StatusOr<v1::Upload> UploadSessions::Get(const Caller& caller,
@@ -232,16 +235,15 @@ absl::StatusOr<v1::Blob> UploadSessions::Finish(
 
 absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
                                                 const Digest& digest) {
-  CAIRN_ASSIGN_OR_RETURN(auto loan, writers_.Borrow(IdOf(record)));
-  const int64_t size = loan.writer().size();
+  CAIRN_ASSIGN_OR_RETURN(const int64_t size, files_.Received(IdOf(record)));
   if (size != record.size_bytes()) {
     return WithDetails(absl::FailedPreconditionError(absl::StrCat(
                            record.name(), " has ", size, " of ",
                            record.size_bytes(), " bytes: send the rest first")),
                        {{"committed_bytes", absl::StrCat(size)}});
   }
-  std::unique_ptr<BlobWriter> writer = loan.Take();
-  absl::Status committed = std::move(*writer).Commit(digest);
+  CAIRN_ASSIGN_OR_RETURN(auto taken, files_.Take(IdOf(record)));
+  absl::Status committed = std::move(*taken.writer).Commit(digest);
   CAIRN_RETURN_IF_ERROR(Failpoint("upload.stored"));
   const bool is_refused = absl::IsInvalidArgument(committed);
   if (!committed.ok() && !is_refused) return committed;
@@ -255,7 +257,7 @@ absl::StatusOr<v1::Blob> UploadSessions::Commit(const UploadRecord& record,
   CAIRN_RETURN_IF_ERROR(Failpoint("upload.finished"));
   // Only now, so that a crash before leaves an upload to finish again; what is
   // left after one, a pass drops.
-  writer.reset();
+  taken.writer.reset();
   (void)blobs_.Abandon(IdOf(record));
   if (is_refused) return Annotate(committed, record.name());
   return MakeBlob(digest, size);
@@ -266,7 +268,7 @@ absl::Status UploadSessions::Cancel(const Caller& caller,
   auto record = FindOwn(caller, name);
   if (absl::IsNotFound(record.status())) return absl::OkStatus();
   CAIRN_RETURN_IF_ERROR(record.status());
-  CAIRN_RETURN_IF_ERROR(writers_.Drop(IdOf(*record)));
+  CAIRN_RETURN_IF_ERROR(files_.Drop(IdOf(*record)));
   CAIRN_RETURN_IF_ERROR(Failpoint("upload.dropped"));
   return store_.Transact([&](HubTransaction& transaction) {
     return transaction.Delete<UploadRecord>(name);
@@ -287,6 +289,7 @@ absl::StatusOr<v1::BatchUploadResponse> UploadSessions::Batch(
                      kBatchUploadBytesMax),
         kBatchUploadBytesMax);
   }
+  CAIRN_RETURN_IF_ERROR(CheckQuota(store_.Read(), caller, total));
   std::vector<Digest> digests;
   for (const auto& item : request.items()) {
     CAIRN_ASSIGN_OR_RETURN(Digest digest, Digest::Parse(item.sha256()));
@@ -360,8 +363,9 @@ absl::StatusOr<int> UploadSessions::DropIdle() {
     if (absl::FromUnixSeconds(record.active_time().seconds()) >= cutoff) {
       continue;
     }
-    absl::Status status = writers_.Drop(IdOf(record));
-    if (absl::IsAborted(status)) continue;  // a stream is at it after all
+    if (files_.Users(IdOf(record)) > 0) continue;  // a stream is at it
+    absl::Status status = files_.Drop(IdOf(record));
+    if (absl::IsAborted(status)) continue;  // it is being finished
     CAIRN_RETURN_IF_ERROR(status);
     absl::Status written = store_.Transact([&](HubTransaction& transaction) {
       return transaction.Delete<UploadRecord>(record.name());

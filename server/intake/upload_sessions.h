@@ -1,6 +1,7 @@
 #ifndef CAIRN_SERVER_INTAKE_UPLOAD_SESSIONS_H_
 #define CAIRN_SERVER_INTAKE_UPLOAD_SESSIONS_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -14,53 +15,72 @@
 #include "cairn/v1/transfer.pb.h"
 #include "server/flow/caller.h"
 #include "server/flow/hub_store.h"
+#include "server/flow/quota.h"
 #include "server/flow/stage.h"
-#include "server/intake/writer_table.h"
+#include "server/intake/upload_file.h"
+#include "server/intake/upload_file_table.h"
 #include "storage/blob_store.h"
 
 namespace cairn {
 
 struct UploadOptions {
-  // Open uploads an identity may have.
-  int open_max = 16;
+  // What identities and organisations may use.
+  QuotaDefaults quota = NoQuota();
   // Largest single upload.
   int64_t bytes_max = int64_t{1} << 40;
   // An upload that is not touched for so long is dropped.
   absl::Duration idle_ttl = absl::Hours(24);
-  // What was received is made durable after every so many bytes.
-  int64_t sync_bytes = 16 << 20;
-  // Unused writers that stay open.
-  size_t writers_kept_max = 64;
+  // How the bytes get to the disk.
+  UploadFileOptions file;
+  // Unused files that stay open.
+  size_t files_kept_max = 64;
 };
 
-// One stream of chunks into an upload. Not thread-safe.
+// How the streams of an upload share the work.
+enum class UploadOrder {
+  // This one brings everything, in order.
+  kAlone,
+  // Several bring parts: a chunk that is ahead waits for the others.
+  kShared,
+};
+
+// One stream of chunks into an upload. Not thread-safe but for Cancel().
 class UploadStream {
  public:
-  // Takes the bytes at `offset`. What is stored already is compared, never
-  // appended. INVALID_ARGUMENT for a chunk that is too large, broken, past the
-  // declared size, or different from what is stored; FAILED_PRECONDITION for
-  // one that leaves a gap; RESOURCE_EXHAUSTED when the disk is full.
-  absl::Status Write(int64_t offset, absl::string_view chunk, uint32_t crc32c);
+  ~UploadStream() { Cancel(); }
+
+  // Takes the bytes at `offset`, which stay until `done` is called, perhaps
+  // by another thread; one chunk at a time. What is stored already is
+  // compared, never appended. INVALID_ARGUMENT for a chunk that is too large,
+  // broken, past the declared size, or different from what is stored;
+  // FAILED_PRECONDITION for one that leaves a gap that nobody fills;
+  // RESOURCE_EXHAUSTED when the disk is full; ABORTED when the upload was
+  // finished or dropped meanwhile. The stream may be gone after `done`.
+  void Write(int64_t offset, absl::string_view chunk, uint32_t crc32c,
+             UploadFile::Done done);
   // Makes everything durable and says how much that is.
   absl::StatusOr<v1::Upload> End();
+  // The peer is gone: a chunk that waits is CANCELLED. For any thread.
+  void Cancel();
 
  private:
   friend class UploadSessions;
-  UploadStream(store::v1::UploadRecord record, WriterTable::Loan loan,
-               int64_t sync_bytes, absl::Duration idle_ttl);
-  absl::Status CompareStored(int64_t offset, absl::string_view bytes);
+  UploadStream(store::v1::UploadRecord record, UploadFileTable::Use file,
+               UploadOrder order, absl::Duration idle_ttl);
+  absl::Status Check(int64_t offset, absl::string_view chunk, uint32_t crc32c);
 
   const store::v1::UploadRecord record_;
-  const int64_t sync_bytes_;
+  const UploadOrder order_;
   const absl::Duration idle_ttl_;
-  WriterTable::Loan loan_;
-  int64_t unsynced_ = 0;
+  const UploadFileTable::Use file_;
+  std::atomic<bool> is_cancelled_ = false;
 };
 
 // Bytes on their way in. An upload is a record and a file, not a connection:
-// streams fill it one after the other, and what they were told is committed
-// stays so over crashes. A finished upload is a blob that its sender owns. As
-// a stage, run by one thread, it drops what nobody goes on with. Thread-safe.
+// streams fill it, one or several at a time, and what they were told is
+// committed stays so over crashes. A finished upload is a blob that its sender
+// owns. As a stage, run by one thread, it drops what nobody goes on with.
+// Thread-safe.
 class UploadSessions : public Stage {
  public:
   // `store` and `blobs` must outlive it.
@@ -68,12 +88,14 @@ class UploadSessions : public Stage {
 
   // Opens an upload, or finds the caller's open upload of the same digest and
   // size, or of the same request id. `complete` when the caller sent this blob
-  // before. RESOURCE_EXHAUSTED with LIMIT_EXCEEDED past open_max.
+  // before. RESOURCE_EXHAUSTED with QUOTA_EXCEEDED for what the caller, or its
+  // organisation, may not open or store any more.
   absl::StatusOr<v1::Upload> Begin(const Caller& caller,
                                    v1::BeginUploadRequest request);
-  // ABORTED while another stream writes to it.
+  // ABORTED while it is being finished or dropped.
   absl::StatusOr<std::unique_ptr<UploadStream>> OpenStream(
-      const Caller& caller, absl::string_view name);
+      const Caller& caller, absl::string_view name,
+      UploadOrder order = UploadOrder::kAlone);
   absl::StatusOr<v1::Upload> Get(const Caller& caller, absl::string_view name);
   // INVALID_ARGUMENT when the bytes hash to something else: the upload is then
   // gone. Finishing again is success.
@@ -99,6 +121,8 @@ class UploadSessions : public Stage {
   absl::StatusOr<std::optional<store::v1::UploadRecord>> FindSame(
       const HubReader& reader, const Caller& caller,
       const v1::BeginUploadRequest& request) const;
+  absl::Status CheckQuota(const HubReader& reader, const Caller& caller,
+                          int64_t more_bytes) const;
   // True when the caller sent the blob before and it is still here.
   absl::StatusOr<bool> Has(const HubReader& reader, const Caller& caller,
                            const Digest& digest, int64_t size_bytes);
@@ -113,7 +137,7 @@ class UploadSessions : public Stage {
   HubStore& store_;
   BlobStore& blobs_;
   const UploadOptions options_;
-  WriterTable writers_;
+  UploadFileTable files_;
   // When a pass found nothing, monotonic. Others come no oftener than the
   // period: every change of the store asks for one.
   std::optional<absl::Duration> passed_at_;

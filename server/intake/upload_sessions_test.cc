@@ -52,9 +52,18 @@ class UploadSessionsTest : public ::testing::Test {
     EXPECT_TRUE(stream.ok()) << stream.status();
     return stream.ok() ? *std::move(stream) : nullptr;
   }
+  // Without other streams a chunk is taken at once.
+  static absl::Status Write(UploadStream& stream, int64_t offset,
+                            const std::string& bytes, uint32_t crc32c) {
+    std::optional<absl::Status> taken;
+    stream.Write(offset, bytes, crc32c,
+                 [&taken](absl::Status status) { taken = status; });
+    EXPECT_TRUE(taken.has_value());
+    return taken.value_or(absl::UnknownError("not told"));
+  }
   static absl::Status Write(UploadStream& stream, int64_t offset,
                             const std::string& bytes) {
-    return stream.Write(offset, bytes, Crc32c(bytes));
+    return Write(stream, offset, bytes, Crc32c(bytes));
   }
   absl::StatusOr<v1::Blob> Finish(const v1::Upload& upload,
                                   const std::string& bytes) {
@@ -78,7 +87,15 @@ class UploadSessionsTest : public ::testing::Test {
   HubStore store_{records_, clock_};
   MemoryBlobStore memory_blobs_{clock_};
   FaultyBlobStore blobs_{memory_blobs_};
-  UploadOptions options_{.open_max = 3, .sync_bytes = 8, .writers_kept_max = 1};
+  static UploadOptions SmallOptions() {
+    UploadOptions options;
+    options.quota.user.set_open_uploads(3);
+    options.quota.user.set_stored_bytes(300'000);
+    options.file.sync_bytes = 8;
+    options.files_kept_max = 1;
+    return options;
+  }
+  UploadOptions options_ = SmallOptions();
   std::unique_ptr<UploadSessions> sessions_ =
       std::make_unique<UploadSessions>(store_, blobs_, options_);
   const Caller alice_ = MakeCaller("alice", v1::User::CONTRIBUTOR);
@@ -213,25 +230,51 @@ TEST_F(UploadSessionsTest, RejectsGapsBrokenAndOversizedChunks) {
   absl::Status gap = Write(*stream, 5, "abc");
   EXPECT_TRUE(absl::IsFailedPrecondition(gap)) << gap;
   EXPECT_EQ(GetReason(gap)->details.at("committed_bytes"), "0");
-  EXPECT_TRUE(absl::IsInvalidArgument(stream->Write(0, "abc", 1)));
+  EXPECT_TRUE(absl::IsInvalidArgument(Write(*stream, 0, "abc", 1)));
   absl::Status large =
       Write(*stream, 0, std::string(static_cast<size_t>(kChunkBytes + 1), 'x'));
   EXPECT_TRUE(absl::IsInvalidArgument(large));
   EXPECT_EQ(GetReason(large)->code, "LIMIT_EXCEEDED");
 }
 
-TEST_F(UploadSessionsTest, SecondWriterIsAbortedUntilTheFirstIsGone) {
+TEST_F(UploadSessionsTest, SecondStreamGoesOnWhereTheFirstIs) {
   v1::Upload upload = Begin("0123456789");
   auto first = OpenStream(upload);
   ASSERT_TRUE(Write(*first, 0, "01234567").ok());  // sync_bytes: synced
   ASSERT_TRUE(Write(*first, 8, "8").ok());
-  EXPECT_TRUE(
-      absl::IsAborted(sessions_->OpenStream(alice_, upload.name()).status()));
-  EXPECT_TRUE(absl::IsAborted(Finish(upload, "0123456789").status()));
   EXPECT_EQ(Committed(upload), 8);
-  first.reset();
-  EXPECT_EQ(Committed(upload), 9);
-  EXPECT_NE(OpenStream(upload), nullptr);
+  auto second = OpenStream(upload);
+  ASSERT_TRUE(Write(*second, 8, "8").ok());  // compared
+  ASSERT_TRUE(Write(*second, 9, "9").ok());
+  EXPECT_EQ(first->End()->committed_bytes(), 10);
+}
+
+TEST_F(UploadSessionsTest, FinishingEndsTheStreamsThatAreLeft) {
+  v1::Upload upload = Begin("0123456789");
+  auto stale = OpenStream(upload);
+  ASSERT_TRUE(Write(*OpenStream(upload), 0, "0123456789").ok());
+  ASSERT_TRUE(Finish(upload, "0123456789").ok());
+  EXPECT_TRUE(absl::IsAborted(Write(*stale, 0, "0")));
+  EXPECT_TRUE(absl::IsAborted(stale->End().status()));
+}
+
+TEST_F(UploadSessionsTest, StreamsShareAnUploadByParts) {
+  v1::Upload upload = Begin("0123456789");
+  auto open = [&] {
+    return *sessions_->OpenStream(alice_, upload.name(), UploadOrder::kShared);
+  };
+  auto first = open();
+  auto second = open();
+  std::optional<absl::Status> ahead;
+  const std::string later = "456789";
+  second->Write(4, later, Crc32c(later),
+                [&](absl::Status status) { ahead = status; });
+  EXPECT_FALSE(ahead.has_value());
+  ASSERT_TRUE(Write(*first, 0, "0123").ok());
+  ASSERT_TRUE(ahead.has_value());
+  EXPECT_TRUE(ahead->ok()) << *ahead;
+  EXPECT_EQ(second->End()->committed_bytes(), 10);
+  EXPECT_TRUE(Finish(upload, "0123456789").ok());
 }
 
 TEST_F(UploadSessionsTest, WhatABrokenStreamSyncedSurvivesARestart) {
@@ -268,9 +311,34 @@ TEST_F(UploadSessionsTest, OpenUploadsAreLimitedByIdentity) {
   request.set_size_bytes(1);
   absl::Status status = sessions_->Begin(alice_, request).status();
   EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-  EXPECT_EQ(GetReason(status)->code, "LIMIT_EXCEEDED");
+  EXPECT_EQ(GetReason(status)->code, "QUOTA_EXCEEDED");
+  EXPECT_FALSE(GetRetryDelay(status).has_value());
   EXPECT_TRUE(sessions_->Begin(bob_, request).ok());
   EXPECT_EQ(Begin("a").committed_bytes(), 0);  // the open one is found
+}
+
+TEST_F(UploadSessionsTest, StoredBytesAreLimitedByIdentity) {
+  const std::string most(200'000, 'x');
+  v1::Upload upload = Begin(most);
+  v1::BeginUploadRequest request;
+  request.set_size_bytes(100'001);
+  EXPECT_EQ(GetReason(sessions_->Begin(alice_, request).status())->code,
+            "QUOTA_EXCEEDED");
+  ASSERT_TRUE(Write(*OpenStream(upload), 0, most).ok());
+  ASSERT_TRUE(Finish(upload, most).ok());
+  absl::Status status = sessions_->Begin(alice_, request).status();
+  ASSERT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_EQ(GetReason(status)->details.at("used"), "200000");
+  EXPECT_EQ(GetReason(status)->details.at("limit"), "300000");
+  v1::BatchUploadRequest batch;
+  auto* item = batch.add_items();
+  item->set_data(std::string(100'001, 'y'));
+  item->set_sha256(Digest::Of(item->data()).hex());
+  EXPECT_EQ(GetReason(sessions_->Batch(alice_, batch).status())->code,
+            "QUOTA_EXCEEDED");
+  // What is here already costs nothing, and others have their own.
+  EXPECT_TRUE(Begin(most).complete());
+  EXPECT_TRUE(sessions_->Begin(bob_, request).ok());
 }
 
 TEST_F(UploadSessionsTest, SizesAreChecked) {

@@ -1,5 +1,3 @@
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,14 +11,14 @@
 namespace cairn {
 
 UploadStream::UploadStream(store::v1::UploadRecord record,
-                           WriterTable::Loan loan, int64_t sync_bytes,
+                           UploadFileTable::Use file, UploadOrder order,
                            absl::Duration idle_ttl)
     : record_(std::move(record)),
-      sync_bytes_(sync_bytes),
+      order_(order),
       idle_ttl_(idle_ttl),
-      loan_(std::move(loan)) {}
+      file_(std::move(file)) {}
 
-absl::Status UploadStream::Write(int64_t offset, absl::string_view chunk,
+absl::Status UploadStream::Check(int64_t offset, absl::string_view chunk,
                                  uint32_t crc32c) {
   const auto size = static_cast<int64_t>(chunk.size());
   if (size > kChunkBytes) {
@@ -40,40 +38,35 @@ absl::Status UploadStream::Write(int64_t offset, absl::string_view chunk,
         "the chunk [", offset, ", ", offset, " + ", size, ") passes the ",
         record_.size_bytes(), " bytes that ", record_.name(), " declared"));
   }
-  const int64_t stored = loan_.writer().size();
-  if (offset > stored) {
-    return WithDetails(absl::FailedPreconditionError(absl::StrCat(
-                           "the chunk at ", offset, " leaves a gap: go on at ",
-                           stored, ", where ", record_.name(), " ends")),
-                       {{"committed_bytes", absl::StrCat(stored)}});
-  }
-  const auto known =
-      static_cast<size_t>(std::min<int64_t>(size, stored - offset));
-  CAIRN_RETURN_IF_ERROR(CompareStored(offset, chunk.substr(0, known)));
-  chunk.remove_prefix(known);
-  if (chunk.empty()) return absl::OkStatus();
-  CAIRN_RETURN_IF_ERROR(loan_.writer().Append(chunk));
-  CAIRN_RETURN_IF_ERROR(Failpoint("upload.written"));
-  unsynced_ += static_cast<int64_t>(chunk.size());
-  if (unsynced_ < sync_bytes_) return absl::OkStatus();
-  unsynced_ = 0;
-  return loan_.Sync().status();
+  if (order_ == UploadOrder::kShared) return absl::OkStatus();
+  const int64_t stored = file_->size();
+  if (offset <= stored) return absl::OkStatus();
+  return WithDetails(absl::FailedPreconditionError(absl::StrCat(
+                         "the chunk at ", offset, " leaves a gap: go on at ",
+                         stored, ", where ", record_.name(), " ends")),
+                     {{"committed_bytes", absl::StrCat(stored)}});
 }
 
-absl::Status UploadStream::CompareStored(int64_t offset,
-                                         absl::string_view bytes) {
-  if (bytes.empty()) return absl::OkStatus();
-  std::string stored(bytes.size(), '\0');
-  CAIRN_RETURN_IF_ERROR(
-      loan_.writer().ReadBack(offset, absl::MakeSpan(stored)));
-  if (bytes == stored) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the chunk at ", offset, " differs from what ", record_.name(),
-      " holds there: cancel the upload and begin another one"));
+void UploadStream::Write(int64_t offset, absl::string_view chunk,
+                         uint32_t crc32c, UploadFile::Done done) {
+  absl::Status status = Check(offset, chunk, crc32c);
+  if (!status.ok() || chunk.empty()) {
+    done(status);
+    return;
+  }
+  file_->Write({.offset = offset,
+                .bytes = chunk,
+                .is_cancelled = &is_cancelled_,
+                .done = std::move(done)});
+}
+
+void UploadStream::Cancel() {
+  is_cancelled_ = true;
+  file_->Forget(&is_cancelled_);
 }
 
 absl::StatusOr<v1::Upload> UploadStream::End() {
-  CAIRN_ASSIGN_OR_RETURN(int64_t committed, loan_.Sync());
+  CAIRN_ASSIGN_OR_RETURN(int64_t committed, file_->Sync());
   CAIRN_RETURN_IF_ERROR(Failpoint("upload.synced"));
   v1::Upload upload;
   upload.set_name(record_.name());

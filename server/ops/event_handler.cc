@@ -58,7 +58,7 @@ grpc::ServerUnaryReactor* EventHandler::ListEvents(
 grpc::ServerWriteReactor<v1::Event>* EventHandler::WatchEvents(
     grpc::CallbackServerContext* context,
     const v1::WatchEventsRequest* request) {
-  auto pass = watchers_.Admit(nullptr);
+  auto pass = watchers_.Admit(nullptr, CallerKey(*context));
   if (!pass.ok()) return RefuseSending<v1::Event>(pass.status());
   return SendStream<v1::Event>(
       context, calls_.pool,

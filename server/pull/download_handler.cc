@@ -82,7 +82,7 @@ class DownloadHandler::ChunkSource : public StreamSource<v1::ReadResponse> {
 
 grpc::ServerWriteReactor<v1::ReadResponse>* DownloadHandler::Read(
     grpc::CallbackServerContext* context, const v1::ReadRequest* request) {
-  auto pass = gate_.Admit(context);
+  auto pass = gate_.Admit(context, CallerKey(*context));
   if (!pass.ok()) return RefuseSending<v1::ReadResponse>(pass.status());
   return SendStream<v1::ReadResponse>(
       context, calls_.pool,

@@ -225,8 +225,8 @@ TEST_F(TransferTest, StreamErrorsCarryTheirCode) {
 }
 
 TEST_F(TransferTest, StreamsBeyondTheLimitAreToldToComeBack) {
-  auto first = gate_.Admit(nullptr);
-  auto second = gate_.Admit(nullptr);
+  auto first = gate_.Admit(nullptr, "someone");
+  auto second = gate_.Admit(nullptr, "someone");
   const Digest digest = *blobs_.Put("x");
   absl::Status refused = Download(digest, 0, 0).status();
   EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;

@@ -9,26 +9,42 @@
 namespace cairn {
 namespace {
 
-constexpr int64_t kTileBytes = 1 << 20;
+// Small enough to be hashed out of the processor's cache.
+constexpr int64_t kTileBytes = 256 << 10;
+// The disk is set to work after so many bytes.
+constexpr int64_t kWritebackBytes = 4 << 20;
 
 }  // namespace
 
 absl::Status FsBlobWriter::Append(absl::string_view bytes) {
+  const int64_t start = size_;
   const auto added = static_cast<int64_t>(bytes.size());
   CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(added));
-  CAIRN_RETURN_IF_ERROR(file_.WriteAt(size_, bytes));
-  file_.StartWriteback(size_, added);
-  if (hashed_ == size_) {
-    hasher_.Update(bytes);
-    hashed_ += added;
-  }
-  size_ += added;
+  CAIRN_RETURN_IF_ERROR(file_.WriteAt(start, bytes));
+  const int64_t end = start + added;
+  size_ = end;
+  if (end - written_back_ < kWritebackBytes) return absl::OkStatus();
+  file_.StartWriteback(written_back_, end - written_back_);
+  written_back_ = end;
   return absl::OkStatus();
 }
 
 absl::StatusOr<int64_t> FsBlobWriter::Sync() {
+  const int64_t appended = size_;
   CAIRN_RETURN_IF_ERROR(file_.SyncBytes());
-  return size_;
+  return appended;
+}
+
+absl::StatusOr<int64_t> FsBlobWriter::CatchUp(int64_t bytes_max) {
+  const int64_t end = hashed_ + std::min(bytes_max, size_ - hashed_);
+  std::string tile;
+  while (hashed_ < end) {
+    tile.resize(static_cast<size_t>(std::min(kTileBytes, end - hashed_)));
+    CAIRN_RETURN_IF_ERROR(ReadBack(hashed_, absl::MakeSpan(tile)));
+    hasher_.Update(tile);
+    hashed_ += static_cast<int64_t>(tile.size());
+  }
+  return hashed_;
 }
 
 absl::Status FsBlobWriter::ReadBack(int64_t offset,
@@ -37,7 +53,7 @@ absl::Status FsBlobWriter::ReadBack(int64_t offset,
 }
 
 absl::Status FsBlobWriter::Commit(const Digest& digest) && {
-  CAIRN_RETURN_IF_ERROR(HashRest());
+  CAIRN_RETURN_IF_ERROR(CatchUp(size_).status());
   const Digest actual = hasher_.Finish();
   if (actual != digest) {
     return absl::InvalidArgumentError(
@@ -45,17 +61,6 @@ absl::Status FsBlobWriter::Commit(const Digest& digest) && {
                      digest.hex(), ": send them again"));
   }
   return layout_->PublishUpload(file_, digest);
-}
-
-absl::Status FsBlobWriter::HashRest() {
-  std::string buffer;
-  while (hashed_ < size_) {
-    buffer.resize(static_cast<size_t>(std::min(kTileBytes, size_ - hashed_)));
-    CAIRN_RETURN_IF_ERROR(ReadBack(hashed_, absl::MakeSpan(buffer)));
-    hasher_.Update(buffer);
-    hashed_ += static_cast<int64_t>(buffer.size());
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace cairn

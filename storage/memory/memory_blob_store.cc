@@ -47,22 +47,33 @@ class MemoryBlobWriter : public BlobWriter {
       : store_(store), id_(std::move(id)), bytes_(std::move(bytes)) {}
 
   absl::Status Append(absl::string_view bytes) override {
+    MutexLock lock(mutex_);
     bytes_.append(bytes.data(), bytes.size());
     return absl::OkStatus();
   }
   absl::StatusOr<int64_t> Sync() override {
+    MutexLock lock(mutex_);
     CAIRN_RETURN_IF_ERROR(store_.SyncUpload(id_, bytes_));
-    return size();
+    return static_cast<int64_t>(bytes_.size());
   }
-  int64_t size() const override { return static_cast<int64_t>(bytes_.size()); }
+  absl::StatusOr<int64_t> CatchUp(int64_t /*bytes_max*/) override {
+    return size();  // memory is hashed at once, by Commit()
+  }
+  int64_t size() const override {
+    MutexLock lock(mutex_);
+    return static_cast<int64_t>(bytes_.size());
+  }
   absl::Status ReadBack(int64_t offset, absl::Span<char> out) const override {
-    CAIRN_RETURN_IF_ERROR(CheckRange(offset, out.size(), size()));
+    MutexLock lock(mutex_);
+    CAIRN_RETURN_IF_ERROR(
+        CheckRange(offset, out.size(), static_cast<int64_t>(bytes_.size())));
     if (!out.empty()) {
       std::memcpy(out.data(), bytes_.data() + offset, out.size());
     }
     return absl::OkStatus();
   }
   absl::Status Commit(const Digest& digest) && override {
+    MutexLock lock(mutex_);
     Digest actual = Digest::Of(bytes_);
     if (actual != digest) {
       return absl::InvalidArgumentError(
@@ -76,7 +87,8 @@ class MemoryBlobWriter : public BlobWriter {
  private:
   MemoryBlobStore& store_;
   const std::string id_;
-  std::string bytes_;
+  mutable Mutex mutex_;
+  std::string bytes_ ABSL_GUARDED_BY(mutex_);
 };
 
 absl::StatusOr<BlobStat> MemoryBlobStore::Stat(const Digest& digest) const {

@@ -38,6 +38,9 @@ class FaultyWriter : public BlobWriter {
     CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kSync));
     return writer_->Sync();
   }
+  absl::StatusOr<int64_t> CatchUp(int64_t bytes_max) override {
+    return writer_->CatchUp(bytes_max);
+  }
   int64_t size() const override { return writer_->size(); }
   absl::Status ReadBack(int64_t offset, absl::Span<char> out) const override {
     return writer_->ReadBack(offset, out);

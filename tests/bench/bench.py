@@ -1,4 +1,4 @@
-"""Times push, pull and merge against raw baselines, interleaved.
+"""Times a merge against raw copies, interleaved; shared by other benchmarks.
 
 Prints, for each case, the minimum wall time of each side over the rounds,
 their ratio, and the processor seconds a GB (client, hub and worker together),
@@ -118,9 +118,9 @@ class RawServer:
         self.process = subprocess.Popen(
             [TOOLS / "raw_stream", "serve", tls / "server.pem",
              tls / "server.key", folder, ready], env=clean_env())
-        while not ready.exists() or not ready.read_text():
+        while not ready.exists() or not ready.read_text().endswith("\n"):
             time.sleep(0.05)
-        self.address = ready.read_text()
+        self.address, self.plain = ready.read_text().split()
 
     def stop(self):
         self.process.kill()
@@ -128,10 +128,10 @@ class RawServer:
 
 
 def report(rows, rounds):
-    print(f"\n{'case':28} {'ours s':>8} {'raw s':>8} {'raw/ours':>9} "
+    print(f"\n{'case':34} {'ours s':>8} {'raw s':>8} {'raw/ours':>9} "
           f"{'cpu s/GB':>9} {'raw cpu':>8}   minimum of {rounds} rounds")
     for row in rows:
-        print(f"{row['case']:28} {row['ours_s']:8.2f} {row['raw_s']:8.2f} "
+        print(f"{row['case']:34} {row['ours_s']:8.2f} {row['raw_s']:8.2f} "
               f"{row['ratio']:9.2f} {row['ours_cpu_s_per_gb']:9.2f} "
               f"{row['raw_cpu_s_per_gb']:8.2f}", flush=True)
 
@@ -144,47 +144,6 @@ def row_of(case, ours, raw, size):
             "ratio": best(raw, "wall") / best(ours, "wall"),
             "ours_cpu_s_per_gb": best(ours, "cpu") / gb,
             "raw_cpu_s_per_gb": best(raw, "cpu") / gb}
-
-
-def bench_transfer(inputs, work, rounds):
-    """Push and pull of 1 GiB, durable at both ends, against a raw stream."""
-    update = inputs / "dense"
-    if not update.exists():
-        run(BIN / "cairn", "compress", "--base", inputs / "base", "--tuned",
-            inputs / "tuned", "--encoding", "dense", update)
-    update_file = update / "cairn-update.safetensors"
-    model_file = inputs / "base/model.safetensors"
-    sides = {"push": ([], []), "pull": ([], [])}
-    for number in range(rounds):
-        folder = work / f"transfer-{number}"
-        folder.mkdir()
-        hub = Hub(folder)
-        hub.cairn("ada", "model", "create", "big", "--from", inputs / "base",
-                  "--license", "MIT")
-        server = RawServer(hub, folder)
-        try:
-            with Timed(server.process) as raw:
-                run(TOOLS / "raw_stream", "push", hub.ca, server.address,
-                    update_file)
-            with Timed(hub.process) as ours:
-                hub.cairn("bob", "push", "big", update, "--license", "MIT")
-            sides["push"][0].append(ours)
-            sides["push"][1].append(raw)
-            with Timed(server.process) as raw:
-                run(TOOLS / "raw_stream", "pull", hub.ca, server.address,
-                    model_file, folder / "raw-pulled")
-            with Timed(hub.process) as ours:
-                hub.cairn("bob", "pull", "big@v1.0.0", folder / "pulled")
-            sides["pull"][0].append(ours)
-            sides["pull"][1].append(raw)
-        finally:
-            server.stop()
-            hub.stop()
-            shutil.rmtree(folder)
-    sizes = {"push": update_file.stat().st_size,
-             "pull": model_file.stat().st_size}
-    return [row_of(f"{case} 1 GiB / raw TLS stream", *both, sizes[case])
-            for case, both in sides.items()]
 
 
 def bench_merge(inputs, work, rounds):
@@ -208,7 +167,6 @@ def bench_merge(inputs, work, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("only", nargs="?", choices=["transfer", "merge"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=pathlib.Path,
                         default=ROOT / "build/bench",
@@ -220,11 +178,7 @@ def main():
         run(TOOLS / "make_big_model", inputs)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    rows = []
-    if given.only != "merge":
-        rows += bench_transfer(inputs, work, given.rounds)
-    if given.only != "transfer":
-        rows += bench_merge(inputs, work, given.rounds)
+    rows = bench_merge(inputs, work, given.rounds)
     shutil.rmtree(work)
     report(rows, given.rounds)
     (given.work / "results.json").write_text(json.dumps(rows, indent=1))

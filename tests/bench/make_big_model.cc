@@ -1,10 +1,11 @@
-// Makes the inputs of the benchmarks: a Llama of about 1 GiB in BF16 with
-// pseudo-random weights, the same with every weight moved a little, and eight
-// LoRA adapters of rank 16 on every linear layer.
+// Makes the inputs of the benchmarks: a Llama of about 1 GiB a ten layers in
+// BF16 with pseudo-random weights, the same with every weight moved a little,
+// and eight LoRA adapters of rank 16 on every linear layer.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -23,7 +24,6 @@ namespace {
 constexpr int64_t kHidden = 1024;
 constexpr int64_t kInner = 16896;
 constexpr int64_t kVocabulary = 257;
-constexpr int64_t kLayers = 10;
 constexpr int64_t kRank = 16;
 constexpr int kAdapters = 8;
 
@@ -33,9 +33,9 @@ struct Linear {
   int64_t in;
 };
 
-std::vector<Linear> Linears() {
+std::vector<Linear> Linears(int64_t layers) {
   std::vector<Linear> all;
-  for (int64_t i = 0; i < kLayers; ++i) {
+  for (int64_t i = 0; i < layers; ++i) {
     const std::string layer = absl::StrCat("model.layers.", i, ".");
     for (const char* name : {"q_proj", "o_proj"}) {
       all.push_back(
@@ -53,14 +53,14 @@ std::vector<Linear> Linears() {
   return all;
 }
 
-std::vector<TensorSpec> ModelTensors() {
+std::vector<TensorSpec> ModelTensors(int64_t layers) {
   std::vector<TensorSpec> specs;
-  for (const Linear& linear : Linears()) {
+  for (const Linear& linear : Linears(layers)) {
     specs.push_back({.name = absl::StrCat(linear.module, ".weight"),
                      .dtype = DType::kBF16,
                      .shape = {linear.out, linear.in}});
   }
-  for (int64_t i = 0; i < kLayers; ++i) {
+  for (int64_t i = 0; i < layers; ++i) {
     for (const char* name : {"input_layernorm", "post_attention_layernorm"}) {
       specs.push_back(
           {.name = absl::StrCat("model.layers.", i, ".", name, ".weight"),
@@ -111,7 +111,7 @@ absl::Status Fill(SafetensorsWriter& writer, uint64_t seed, uint64_t flip) {
   return absl::OkStatus();
 }
 
-absl::Status WriteModel(const std::string& dir, uint64_t flip) {
+absl::Status WriteModel(const std::string& dir, int64_t layers, uint64_t flip) {
   std::filesystem::create_directories(dir);
   std::ofstream(absl::StrCat(dir, "/config.json")) << absl::StrCat(
       R"({"architectures": ["LlamaForCausalLM"], )",
@@ -121,16 +121,17 @@ absl::Status WriteModel(const std::string& dir, uint64_t flip) {
       R"("tie_word_embeddings": false, )", R"("num_attention_heads": 4, )",
       R"("num_key_value_heads": 2, "vocab_size": )", kVocabulary,
       R"(, "hidden_size": )", kHidden, R"(, "intermediate_size": )", kInner,
-      R"(, "num_hidden_layers": )", kLayers, "}\n");
+      R"(, "num_hidden_layers": )", layers, "}\n");
   CAIRN_ASSIGN_OR_RETURN(
       auto writer,
       SafetensorsWriter::Create(absl::StrCat(dir, "/model.safetensors"),
-                                ModelTensors(), {{"format", "pt"}}));
+                                ModelTensors(layers), {{"format", "pt"}}));
   CAIRN_RETURN_IF_ERROR(Fill(*writer, 1, flip));
   return std::move(*writer).Finish();
 }
 
-absl::Status WriteAdapter(const std::string& dir, uint64_t seed) {
+absl::Status WriteAdapter(const std::string& dir, int64_t layers,
+                          uint64_t seed) {
   std::filesystem::create_directories(dir);
   std::ofstream(absl::StrCat(dir, "/adapter_config.json"))
       << absl::StrCat(R"({"peft_type": "LORA", "task_type": "CAUSAL_LM", )",
@@ -138,7 +139,7 @@ absl::Status WriteAdapter(const std::string& dir, uint64_t seed) {
                       R"("k_proj", "v_proj", "o_proj", "gate_proj", )",
                       R"("up_proj", "down_proj"], "r": )", kRank, "}\n");
   std::vector<TensorSpec> specs;
-  for (const Linear& linear : Linears()) {
+  for (const Linear& linear : Linears(layers)) {
     const std::string stem = absl::StrCat("base_model.model.", linear.module);
     specs.push_back({.name = absl::StrCat(stem, ".lora_A.weight"),
                      .dtype = DType::kBF16,
@@ -155,13 +156,13 @@ absl::Status WriteAdapter(const std::string& dir, uint64_t seed) {
   return std::move(*writer).Finish();
 }
 
-absl::Status Make(const std::string& root) {
-  CAIRN_RETURN_IF_ERROR(WriteModel(absl::StrCat(root, "/base"), 0));
+absl::Status Make(const std::string& root, int64_t layers) {
+  CAIRN_RETURN_IF_ERROR(WriteModel(absl::StrCat(root, "/base"), layers, 0));
   // The lowest mantissa bit of every weight: the smallest change there is.
   CAIRN_RETURN_IF_ERROR(
-      WriteModel(absl::StrCat(root, "/tuned"), 0x0001000100010001));
+      WriteModel(absl::StrCat(root, "/tuned"), layers, 0x0001000100010001));
   for (int i = 1; i <= kAdapters; ++i) {
-    CAIRN_RETURN_IF_ERROR(WriteAdapter(absl::StrCat(root, "/lora-", i),
+    CAIRN_RETURN_IF_ERROR(WriteAdapter(absl::StrCat(root, "/lora-", i), layers,
                                        static_cast<uint64_t>(100 + i)));
   }
   return absl::OkStatus();
@@ -171,11 +172,12 @@ absl::Status Make(const std::string& root) {
 }  // namespace cairn
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: make_big_model DIR\n");
+  const int64_t layers = argc == 3 ? std::atoll(argv[2]) : 10;
+  if (argc < 2 || argc > 3 || layers < 1) {
+    std::fprintf(stderr, "usage: make_big_model DIR [LAYERS]\n");
     return 2;
   }
-  absl::Status status = cairn::Make(argv[1]);
+  absl::Status status = cairn::Make(argv[1], layers);
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }

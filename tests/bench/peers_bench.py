@@ -19,7 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from hub import ROOT, Hub, make_checkpoint  # noqa: E402
 
 PEERS = ROOT / "build/release/tests/bench/slow_peers"
-CONFIG = "uploads:\n  open_max: 10000\n"
+# All peers are one identity here.
+CONFIG = "uploads: {open_max: 10000, caller_streams_max: 4096}\nquota: {stored_bytes: -1}\n"
 
 
 class Watch:

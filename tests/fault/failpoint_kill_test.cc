@@ -203,7 +203,7 @@ class User {
       const std::string chunk =
           content.substr(at, 1 + static_cast<size_t>(Upto(60'000)));
       absl::Status written =
-          (*stream)->Write(static_cast<int64_t>(at), chunk, Crc32c(chunk));
+          WriteChunk(**stream, static_cast<int64_t>(at), chunk);
       ASSERT_TRUE(written.ok()) << written;
       at += chunk.size();
     }

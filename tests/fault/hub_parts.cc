@@ -54,7 +54,7 @@ HubParts::HubParts(std::unique_ptr<RocksMetadataStore> metadata,
     : metadata_(std::move(metadata)),
       blobs_(std::move(blobs)),
       store_(*metadata_, Clock::System()),
-      uploads_(store_, *blobs_, {.open_max = 1000, .sync_bytes = kSyncBytes}),
+      uploads_(store_, *blobs_, {.file = {.sync_bytes = kSyncBytes}}),
       signer_(MakeSigner(Clock::System().Now())),
       models_(store_, *blobs_, signer_),
       publisher_(store_, *blobs_, signer_) {}
@@ -79,14 +79,21 @@ std::string HubParts::Bytes(uint64_t seed, size_t size) {
   return bytes;
 }
 
+absl::Status WriteChunk(UploadStream& stream, int64_t offset,
+                        const std::string& chunk) {
+  absl::Status told = absl::InternalError("the chunk waits for others");
+  stream.Write(offset, chunk, Crc32c(chunk),
+               [&told](absl::Status status) { told = std::move(status); });
+  return told;
+}
+
 absl::Status HubParts::SendChunks(const std::string& upload,
                                   const std::string& content, size_t from,
                                   size_t size) {
   CAIRN_ASSIGN_OR_RETURN(auto stream, uploads_.OpenStream(caller_, upload));
   for (size_t at = from; at < content.size(); at += size) {
     const std::string chunk = content.substr(at, size);
-    CAIRN_RETURN_IF_ERROR(
-        stream->Write(static_cast<int64_t>(at), chunk, Crc32c(chunk)));
+    CAIRN_RETURN_IF_ERROR(WriteChunk(*stream, static_cast<int64_t>(at), chunk));
   }
   return stream->End().status();
 }

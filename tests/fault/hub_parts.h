@@ -25,6 +25,10 @@
 
 namespace cairn::testing {
 
+// Writes a chunk to the only stream of its upload, which takes it at once.
+absl::Status WriteChunk(UploadStream& stream, int64_t offset,
+                        const std::string& chunk);
+
 // The parts of a hub that keep bytes and records, over the real stores in one
 // directory, without transport and workers; so that a test opens, breaks and
 // opens them again within milliseconds. Thread-safe as its parts are.

@@ -12,6 +12,7 @@
 #include "cairn/v1/transfer.grpc.pb.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/base/mutex.h"
 #include "core/base/status_util.h"
 #include "core/rpc/blob_download.h"
 #include "core/rpc/blob_upload.h"
@@ -25,8 +26,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Keeps uploads in memory. Each entry of `breaks` ends one WriteUpload stream
-// with UNAVAILABLE after so many bytes.
+// Keeps uploads in memory, for one call at a time. Each entry of `breaks` ends
+// one WriteUpload stream with UNAVAILABLE after so many bytes.
 class FaultyUploads : public v1::UploadService::Service {
  public:
   std::vector<int64_t> breaks;
@@ -38,6 +39,7 @@ class FaultyUploads : public v1::UploadService::Service {
   grpc::Status FindMissing(grpc::ServerContext*,
                            const v1::FindMissingRequest* request,
                            v1::FindMissingResponse* response) override {
+    MutexLock lock(mutex_);
     for (const std::string& sha256 : request->sha256()) {
       if (!blobs.contains(sha256)) response->add_missing(sha256);
     }
@@ -47,6 +49,7 @@ class FaultyUploads : public v1::UploadService::Service {
   grpc::Status BatchUpload(grpc::ServerContext*,
                            const v1::BatchUploadRequest* request,
                            v1::BatchUploadResponse*) override {
+    MutexLock lock(mutex_);
     for (const auto& item : request->items()) {
       EXPECT_EQ(Digest::Of(item.data()).hex(), item.sha256());
       blobs[item.sha256()] = item.data();
@@ -58,6 +61,7 @@ class FaultyUploads : public v1::UploadService::Service {
   grpc::Status BeginUpload(grpc::ServerContext*,
                            const v1::BeginUploadRequest* request,
                            v1::Upload* upload) override {
+    MutexLock lock(mutex_);
     if (refusals > 0) {
       --refusals;
       return ToGrpcStatus(WithRetryDelay(absl::ResourceExhaustedError("busy"),
@@ -70,6 +74,7 @@ class FaultyUploads : public v1::UploadService::Service {
   grpc::Status WriteUpload(grpc::ServerContext*,
                            grpc::ServerReader<v1::WriteUploadRequest>* reader,
                            v1::Upload* upload) override {
+    MutexLock lock(mutex_);
     ++streams;
     int64_t left = -1;
     if (!breaks.empty()) {
@@ -99,6 +104,7 @@ class FaultyUploads : public v1::UploadService::Service {
   grpc::Status FinishUpload(grpc::ServerContext*,
                             const v1::FinishUploadRequest* request,
                             v1::Blob*) override {
+    MutexLock lock(mutex_);
     EXPECT_EQ(Digest::Of(open_[request->name()]).hex(), request->sha256());
     blobs[request->sha256()] = open_[request->name()];
     return grpc::Status::OK;
@@ -110,6 +116,7 @@ class FaultyUploads : public v1::UploadService::Service {
     upload->set_committed_bytes(static_cast<int64_t>(open_[name].size()));
   }
 
+  Mutex mutex_;
   std::map<std::string, std::string> open_;
 };
 

@@ -1,0 +1,86 @@
+#include "core/rpc/range_download.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "cairn/v1/transfer.grpc.pb.h"
+#include "core/base/digest.h"
+#include "core/base/status_macros.h"
+
+namespace cairn {
+namespace {
+
+constexpr int64_t kStreamBytes = 64 << 20;
+constexpr absl::Duration kStreamDeadline = absl::Minutes(20);
+
+}  // namespace
+
+absl::Status RangeDownload::Take(const v1::ReadResponse& response) {
+  if (end_ < 0 || (response.size_bytes() > 0 && response.size_bytes() < end_)) {
+    end_ = response.size_bytes();
+  }
+  if (response.chunk().empty()) return absl::OkStatus();
+  if (response.offset() != next_) {
+    return absl::DataLossError(absl::StrCat("the hub sent bytes at offset ",
+                                            response.offset(), " instead of ",
+                                            next_));
+  }
+  if (Crc32c(response.chunk()) != response.crc32c()) {
+    return absl::DataLossError(
+        absl::StrCat("the chunk at offset ", next_,
+                     " came with another CRC32C than its bytes have"));
+  }
+  next_ += static_cast<int64_t>(response.chunk().size());
+  return sink_(response.chunk());
+}
+
+absl::Status RangeDownload::ReadStream() {
+  v1::DownloadService::Stub stub(hub_.Lane(options_.lane));
+  request_.set_offset(next_);
+  request_.set_limit(end_ < 0 ? kStreamBytes
+                              : std::min(kStreamBytes, end_ - next_));
+  absl::Status taken;
+  absl::Status read = hub_.RunOnce(
+      kStreamDeadline, [&](grpc::ClientContext& context) -> grpc::Status {
+        auto reader = stub.Read(&context, request_);
+        v1::ReadResponse response;
+        while (taken.ok() && reader->Read(&response)) taken = Take(response);
+        if (!taken.ok()) context.TryCancel();
+        return reader->Finish();
+      });
+  CAIRN_RETURN_IF_ERROR(taken);
+  return read;
+}
+
+absl::Status RangeDownload::Run() {
+  Backoff backoff;
+  absl::Time give_up = absl::Now() + options_.patience;
+  while (!is_done()) {
+    const int64_t before = next_;
+    absl::Status status = ReadStream();
+    if (next_ > before) {
+      backoff.Reset();
+      give_up = absl::Now() + options_.patience;
+    }
+    if (status.ok()) {
+      if (next_ == before && !is_done()) {
+        if (end_ < 0) return absl::OkStatus();  // nothing there: empty
+        return absl::DataLossError(absl::StrCat("the hub ended at byte ", next_,
+                                                " of ", end_,
+                                                " without an error"));
+      }
+      continue;
+    }
+    if (!IsTransient(status) &&
+        !(absl::IsDeadlineExceeded(status) && next_ > before)) {
+      return status;
+    }
+    const absl::Duration delay = backoff.Next(status);
+    if (absl::Now() + delay > give_up) return status;
+    CAIRN_RETURN_IF_ERROR(hub_.Sleep(delay));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn
