@@ -2,11 +2,22 @@
 # Builds the benchmarks and runs them: `run.sh transfer` times pushes and pulls
 # of 4 GiB (25 GB of disk under build/bench, about twenty minutes; more flags in
 # transfer.py), `run.sh merge` a merge, `run.sh` both; `run.sh keeping` times
-# import, export, verification and storage at rest.
+# import, export, verification and storage at rest; `run.sh delta` prints what
+# releases cost as differences.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 only=${1:-all}
 [ $# -eq 0 ] || shift
+if [ "$only" = delta ]; then
+  cmake --preset release > /dev/null
+  cmake --build build/release --target delta_table
+  # With the demo's model and the release that it became, where it was run.
+  models=()
+  if [ -d build/demo/base ] && [ -d build/demo/pulled ]; then
+    models=(build/demo/base build/demo/pulled)
+  fi
+  exec build/release/tests/bench/delta_table "${models[@]}"
+fi
 deploy/build.sh
 cmake --build build/release --target bench
 if [ "$only" = keeping ]; then
