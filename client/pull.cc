@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "cairn/v1/manifest.pb.h"
 #include "cairn/v1/transfer.pb.h"
+#include "client/delta_pull.h"
 #include "client/hash_source.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
@@ -36,6 +38,11 @@ v1::ReadRequest FileRequest(const v1::Release& release,
   return request;
 }
 
+// "models/M/releases/" of a release's name.
+std::string ModelPrefix(const std::string& release) {
+  return release.substr(0, release.rfind('/') + 1);
+}
+
 class PullRun {
  public:
   PullRun(HubChannel& hub, const v1::Release& release, std::string directory,
@@ -46,7 +53,7 @@ class PullRun {
         partial_(absl::StrCat(directory_, "/", kPartial)),
         options_(options) {}
 
-  absl::Status Run();
+  absl::StatusOr<PullSummary> Run();
 
  private:
   std::string Target(const std::string& path) const {
@@ -56,9 +63,16 @@ class PullRun {
     return absl::StrCat(partial_, "/", path);
   }
   absl::Status CheckDirectory() const;
+  // Finds the release to start from and the delta from it.
+  absl::Status FindBase();
   absl::Status FetchFiles();
+  absl::Status FetchFile(const v1::File& file,
+                         const TransferProgress& progress);
+  // Copies a file that the base has as it should be; false when it has not.
+  absl::StatusOr<bool> CopyFromBase(const v1::File& file,
+                                    const std::string& staged) const;
   // Whether a file of this digest is in its place already.
-  bool IsInPlace(const v1::File& file) const;
+  static bool IsFile(const v1::File& file, const std::string& path);
   absl::Status MoveIntoPlace();
   absl::Status RemoveFormerFiles() const;
 
@@ -69,6 +83,9 @@ class PullRun {
   const PullOptions& options_;
   std::string document_;
   std::vector<std::string> staged_;
+  std::optional<HeldRelease> base_;
+  std::unique_ptr<DeltaPull> delta_;
+  PullSummary summary_;
 };
 
 absl::Status PullRun::CheckDirectory() const {
@@ -89,11 +106,65 @@ absl::Status PullRun::CheckDirectory() const {
                    "that was pulled before"));
 }
 
-bool PullRun::IsInPlace(const v1::File& file) const {
-  auto source = OpenFileSource(Target(file.path()));
+bool PullRun::IsFile(const v1::File& file, const std::string& path) {
+  auto source = OpenFileSource(path);
   if (!source.ok() || (*source)->size() != file.size_bytes()) return false;
   auto sha256 = HashSource(**source);
   return sha256.ok() && sha256->hex() == file.sha256();
+}
+
+absl::Status PullRun::FindBase() {
+  base_ = ReadHeldRelease(options_.from.empty() ? directory_ : options_.from,
+                          options_.root_fingerprint);
+  if (!base_.has_value() || !options_.use_deltas ||
+      ModelPrefix(base_->name) != ModelPrefix(release_.name()) ||
+      base_->digest == release_.digest()) {
+    return absl::OkStatus();
+  }
+  CAIRN_ASSIGN_OR_RETURN(delta_, DeltaPull::Fetch(hub_, release_, *base_,
+                                                  {.scratch = partial_,
+                                                   .threads = options_.threads,
+                                                   .note = options_.note}));
+  if (delta_ != nullptr) {
+    summary_.from = base_->name;
+    summary_.delta_bytes = delta_->delta_bytes();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> PullRun::CopyFromBase(const v1::File& file,
+                                           const std::string& staged) const {
+  if (!base_.has_value() || base_->directory == directory_) return false;
+  const std::string path = absl::StrCat(base_->directory, "/", file.path());
+  if (!IsFile(file, path)) return false;
+  std::error_code error;
+  fs::copy_file(path, staged, fs::copy_options::overwrite_existing, error);
+  if (error) {
+    return SystemError(error.value(), absl::StrCat("copy ", path));
+  }
+  return IsFile(file, staged);
+}
+
+absl::Status PullRun::FetchFile(const v1::File& file,
+                                const TransferProgress& progress) {
+  const std::string staged = Staged(file.path());
+  CAIRN_RETURN_IF_ERROR(MakeDirectory(fs::path(staged).parent_path()));
+  staged_.push_back(file.path());
+  // An earlier pull may have come this far.
+  bool made = IsFile(file, staged);
+  if (!made) {
+    CAIRN_ASSIGN_OR_RETURN(made, CopyFromBase(file, staged));
+  }
+  if (!made && delta_ != nullptr) {
+    CAIRN_ASSIGN_OR_RETURN(made, delta_->Rebuild(file, staged));
+  }
+  if (made) {
+    progress(file.size_bytes());
+    return absl::OkStatus();
+  }
+  summary_.fetched_bytes += file.size_bytes();
+  return DownloadFile(hub_, FileRequest(release_, file.path()), file.sha256(),
+                      file.size_bytes(), staged, progress);
 }
 
 absl::Status PullRun::FetchFiles() {
@@ -107,16 +178,15 @@ absl::Status PullRun::FetchFiles() {
   auto progress = [&](int64_t bytes) { meter->Add(bytes); };
   for (const v1::File& file : release_.files()) {
     if (file.path() == kReleaseDocumentFile) continue;
-    if (IsInPlace(file)) {
+    if (IsFile(file, Target(file.path()))) {
       progress(file.size_bytes());
       continue;
     }
-    const std::string staged = Staged(file.path());
-    CAIRN_RETURN_IF_ERROR(MakeDirectory(fs::path(staged).parent_path()));
-    CAIRN_RETURN_IF_ERROR(DownloadFile(hub_, FileRequest(release_, file.path()),
-                                       file.sha256(), file.size_bytes(), staged,
-                                       progress));
-    staged_.push_back(file.path());
+    CAIRN_RETURN_IF_ERROR(FetchFile(file, progress));
+  }
+  summary_.total_bytes = total;
+  if (delta_ != nullptr) {
+    summary_.fetched_bytes += delta_->delta_bytes() + delta_->fetched_bytes();
   }
   return absl::OkStatus();
 }
@@ -154,14 +224,16 @@ absl::Status PullRun::MoveIntoPlace() {
   return WriteFile(Target(kReleaseDocumentFile), document_);
 }
 
-absl::Status PullRun::Run() {
+absl::StatusOr<PullSummary> PullRun::Run() {
   CAIRN_RETURN_IF_ERROR(CheckDirectory());
   CAIRN_ASSIGN_OR_RETURN(
       document_,
       FetchReleaseDocument(hub_, release_, options_.root_fingerprint));
   CAIRN_RETURN_IF_ERROR(MakeDirectory(partial_));
+  CAIRN_RETURN_IF_ERROR(FindBase());
   CAIRN_RETURN_IF_ERROR(FetchFiles());
-  return MoveIntoPlace();
+  CAIRN_RETURN_IF_ERROR(MoveIntoPlace());
+  return summary_;
 }
 
 }  // namespace
@@ -202,9 +274,10 @@ absl::StatusOr<std::string> FetchReleaseDocument(
   return document;
 }
 
-absl::Status PullRelease(HubChannel& hub, const v1::Release& release,
-                         const std::string& directory,
-                         const PullOptions& options) {
+absl::StatusOr<PullSummary> PullRelease(HubChannel& hub,
+                                        const v1::Release& release,
+                                        const std::string& directory,
+                                        const PullOptions& options) {
   return PullRun(hub, release, directory, options).Run();
 }
 

@@ -56,6 +56,7 @@
 #include "server/queue/batch_service.h"
 #include "server/queue/batch_stage.h"
 #include "server/queue/hub_line_service.h"
+#include "server/release/delta_stage.h"
 #include "server/release/exchange_handler.h"
 #include "server/release/local_exchange.h"
 #include "server/release/model_catalog.h"
@@ -243,6 +244,7 @@ class HubServer::Parts {
   GateStage gate_stage_;
   SuiteCheckStage suite_check_stage_;
   BatchStage batch_stage_;
+  DeltaStage delta_stage_;
   AutoBatchStage auto_batch_stage_;
   ReplayStage replay_stage_;
   ReviewExpiryStage review_expiry_stage_;
@@ -324,7 +326,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       line_(store_, jobs_),
       models_(store_, *blobs_, signer_),
       exchange_(store_, *blobs_, models_, config_.storage.exchange),
-      releases_(store_, line_),
+      releases_(store_, line_, jobs_),
       tags_(store_),
       suites_(store_, *blobs_),
       events_(store_),
@@ -332,6 +334,7 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       gate_stage_(store_, *blobs_),
       suite_check_stage_(store_, *blobs_),
       batch_stage_(store_, *blobs_, publisher_),
+      delta_stage_(store_, *blobs_),
       auto_batch_stage_(store_, batches_),
       replay_stage_(store_, *blobs_),
       review_expiry_stage_(store_, config_.retention.needs_review),
@@ -370,9 +373,10 @@ HubServer::Parts::Parts(Options options, HubKeys keys,
       worker_handler_(jobs_, {tokens_, pool_}) {
   for (Stage* stage : std::initializer_list<Stage*>{
            &screen_stage_, &gate_stage_, &suite_check_stage_, &batch_stage_,
-           &auto_batch_stage_, &replay_stage_, &review_expiry_stage_,
-           &retention_stage_, &blob_sweep_stage_, &blob_scrub_stage_,
-           &blob_pack_stage_, &idle_stream_stage_, &jobs_, &uploads_}) {
+           &auto_batch_stage_, &delta_stage_, &replay_stage_,
+           &review_expiry_stage_, &retention_stage_, &blob_sweep_stage_,
+           &blob_scrub_stage_, &blob_pack_stage_, &idle_stream_stage_, &jobs_,
+           &uploads_}) {
     stages_.Add(*stage);
   }
 }

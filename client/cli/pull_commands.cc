@@ -9,6 +9,7 @@
 #include "client/cli/command.h"
 #include "client/cli/output.h"
 #include "client/names.h"
+#include "client/progress.h"
 #include "client/pull.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
@@ -24,10 +25,23 @@ struct Options {
   std::string release;
   std::string directory;
   std::string trust;
+  std::string from;
   bool offline_verify = false;
   bool on_hub = false;
   bool tensors = false;
+  bool whole = false;
 };
+
+// What a pull moved, when it spared something.
+std::string Savings(const PullSummary& summary) {
+  if (summary.fetched_bytes >= summary.total_bytes) return "";
+  return absl::StrCat(
+      "; fetched ", FormatBytes(summary.fetched_bytes), " of ",
+      FormatBytes(summary.total_bytes),
+      summary.from.empty()
+          ? ""
+          : absl::StrCat(", the rest made of ", summary.from, " and a delta"));
+}
 
 int HashThreads() {
   const unsigned cores = std::thread::hardware_concurrency();
@@ -69,7 +83,12 @@ absl::Status Pull(Session& session, const Options& options) {
   pull.meter = [&](const std::string& label, int64_t total) {
     return session.Meter(label, total);
   };
-  CAIRN_RETURN_IF_ERROR(PullRelease(*hub, release, options.directory, pull));
+  pull.from = options.from;
+  pull.use_deltas = !options.whole;
+  pull.threads = HashThreads();
+  pull.note = [&](absl::string_view text) { session.Note(text); };
+  CAIRN_ASSIGN_OR_RETURN(PullSummary summary,
+                         PullRelease(*hub, release, options.directory, pull));
   if (options.offline_verify) {
     CAIRN_RETURN_IF_ERROR(VerifyDirectory(
         options.directory,
@@ -78,7 +97,7 @@ absl::Status Pull(Session& session, const Options& options) {
   PrintResource(session, release, [&] {
     return absl::StrCat("pulled ", release.name(), " (",
                         ShortDigest(release.digest()), ") into ",
-                        options.directory);
+                        options.directory, Savings(summary));
   });
   return absl::OkStatus();
 }
@@ -141,6 +160,11 @@ void AddPullCommands(CommandLine& root) {
         p.Argument(
             "DIR", o.directory,
             "Empty, or pulled before: then only what changed is fetched");
+        p.Option("--from", o.from,
+                 "A directory with another release of the model, to start from "
+                 "(default: DIR itself)");
+        p.Flag("--whole", o.whole,
+               "Fetch changed files whole, not as differences");
         p.Flag("--offline-verify", o.offline_verify,
                "Verify the directory afterwards as `cairn verify` does");
         p.Flag("--on-hub", o.on_hub,

@@ -47,6 +47,9 @@ JobInputs InputsOf(const v1::JobSpec& spec) {
     const v1::MergeSpec& work = spec.merge();
     AddModel(work.head(), inputs);
     for (const auto& update : work.updates()) AddUpdate(update, inputs);
+  } else if (spec.has_delta()) {
+    AddRelease(spec.delta().from(), inputs);
+    AddRelease(spec.delta().to(), inputs);
   }
   return inputs;
 }

@@ -16,6 +16,7 @@
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "merge/worker/delta_job.h"
 #include "merge/worker/evaluate_job.h"
 #include "merge/worker/merge_job.h"
 #include "merge/worker/search_job.h"
@@ -84,6 +85,11 @@ absl::StatusOr<v1::JobResult> RunJob(const v1::JobSpec& spec,
     case v1::JobSpec::kMerge: {
       CAIRN_ASSIGN_OR_RETURN(*result.mutable_merge(),
                              RunMergeJob(spec.merge(), context));
+      return result;
+    }
+    case v1::JobSpec::kDelta: {
+      CAIRN_ASSIGN_OR_RETURN(*result.mutable_delta(),
+                             RunDeltaJob(spec.delta(), context));
       return result;
     }
     case v1::JobSpec::WORK_NOT_SET:

@@ -12,6 +12,7 @@
 #include "cairn/v1/job.pb.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/delta/delta_pack.h"
 #include "core/tensor/tensor_manifest.h"
 #include "gtest/gtest.h"
 #include "merge/engine/model_identity.h"
@@ -166,6 +167,33 @@ TEST_F(JobRunnerTest, DigestOnlyMergeAgreesAndLeavesNothing) {
   EXPECT_TRUE(fs::is_empty(context_.layout.output_directory()));
   auto kept = RunJob(MergeSpecOf(v1::MergeSpec::UPLOAD), context_);
   EXPECT_EQ(digest->merge().digest(), kept->merge().digest());
+}
+
+TEST_F(JobRunnerTest, ADeltaMakesOneReleaseOfAnother) {
+  const fs::path from = context_.layout.Release(identity_.digest);
+  const fs::path to = context_.layout.Release("tuned");
+  fs::copy(from, to);
+  std::string bytes = ReadFile(to / "model.safetensors").value();
+  for (size_t i = bytes.size() - 64; i < bytes.size(); i += 4) bytes[i] ^= 1;
+  ASSERT_TRUE(WriteFile(to / "model.safetensors", bytes).ok());
+  v1::JobSpec spec;
+  spec.mutable_delta()->mutable_from()->set_digest(identity_.digest);
+  spec.mutable_delta()->mutable_to()->set_digest("tuned");
+  auto result = RunJob(spec, context_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const std::string blob = absl::StrCat(context_.layout.output_directory(), "/",
+                                        result->delta().sha256());
+  EXPECT_EQ(fs::file_size(blob),
+            static_cast<uintmax_t>(result->delta().size_bytes()));
+  EXPECT_EQ(Digest::Of(ReadFile(blob).value()).hex(), result->delta().sha256());
+  auto delta = DeltaPack::Open(OpenFileSource(blob).value());
+  ASSERT_TRUE(delta.ok()) << delta.status();
+  const Checkpoint base = Checkpoint::OpenDirectory(from).value();
+  auto rebuilt = RebuildFile(*delta, "model.safetensors", base,
+                             root_ + "/rebuilt", 1, nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_TRUE(rebuilt->missing.empty());
+  EXPECT_EQ(ReadFile(root_ + "/rebuilt").value(), bytes);
 }
 
 TEST_F(JobRunnerTest, EvaluatesAnUpdateBesideItsBase) {

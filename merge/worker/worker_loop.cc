@@ -95,6 +95,8 @@ absl::string_view KindOf(const v1::JobSpec& spec) {
       return "search";
     case v1::JobSpec::kMerge:
       return "merge";
+    case v1::JobSpec::kDelta:
+      return "delta";
     case v1::JobSpec::WORK_NOT_SET:
       break;
   }

@@ -17,6 +17,7 @@ namespace {
 using store::v1::BaseScoresRecord;
 using store::v1::BatchRecord;
 using store::v1::ContributionRecord;
+using store::v1::DeltaRecord;
 using store::v1::EventRecord;
 using store::v1::JobRecord;
 using store::v1::LedgerRecord;
@@ -204,6 +205,14 @@ std::string Table<ReplayRecord>::Name(const ReplayRecord& r) {
 std::vector<IndexEntry> Table<ReplayRecord>::Indexes(const ReplayRecord& r) {
   if (r.replay().done()) return {};
   return {{kOpenReplay, ""}};
+}
+
+std::string Table<DeltaRecord>::Name(const DeltaRecord& r) {
+  return r.delta().name();
+}
+std::vector<IndexEntry> Table<DeltaRecord>::Indexes(const DeltaRecord& r) {
+  if (r.delta().state() != v1::Delta::PENDING) return {};
+  return {{kOpenDelta, std::string(ModelOf(r.delta().name()))}};
 }
 
 std::string Table<UserRecord>::Name(const UserRecord& r) {

@@ -39,6 +39,8 @@ inline constexpr absl::string_view kOpenBatch = "batch_open";
 inline constexpr absl::string_view kJobByState = "job_state";
 inline constexpr absl::string_view kSuiteByState = "suite_state";
 inline constexpr absl::string_view kOpenReplay = "replay_open";
+// By model: deltas that are being made.
+inline constexpr absl::string_view kOpenDelta = "delta_open";
 inline constexpr absl::string_view kTokenByUser = "token_user";
 
 // Values of indexes that have several parts.
@@ -139,6 +141,13 @@ struct Table<store::v1::ReplayRecord> {
   static constexpr absl::string_view kPrefix = "replay/";
   static std::string Name(const store::v1::ReplayRecord& r);
   static std::vector<IndexEntry> Indexes(const store::v1::ReplayRecord& r);
+};
+
+template <>
+struct Table<store::v1::DeltaRecord> {
+  static constexpr absl::string_view kPrefix = "delta/";
+  static std::string Name(const store::v1::DeltaRecord& r);
+  static std::vector<IndexEntry> Indexes(const store::v1::DeltaRecord& r);
 };
 
 template <>

@@ -11,6 +11,7 @@
 #include "server/flow/contribution_state.h"
 #include "server/flow/resource_names.h"
 #include "server/gate/score_book.h"
+#include "server/jobs/job_kinds.h"
 #include "server/jobs/named_blobs.h"
 
 namespace cairn {
@@ -288,6 +289,7 @@ absl::StatusOr<bool> JobQueue::TakeOne(HubTransaction& transaction,
   CAIRN_ASSIGN_OR_RETURN(
       auto pending,
       transaction.FindBy<JobRecord>(kJobByState, "PENDING", kJobsScanned));
+  PutUrgentFirst(pending);
   for (JobRecord& job : pending) {
     if (!Contains(session.kinds(), job.kind()) ||
         std::find(caller.trust.begin(), caller.trust.end(), job.kind()) ==
@@ -344,10 +346,7 @@ absl::Status JobQueue::CheckResult(const JobRecord& job,
         absl::StrCat("result_sha256 must name an uploaded JobResult: ",
                      result.status().message()));
   }
-  const bool fits = (job.spec().has_evaluate() && result->has_evaluate()) ||
-                    (job.spec().has_search() && result->has_search()) ||
-                    (job.spec().has_merge() && result->has_merge());
-  if (!fits) {
+  if (!Answers(*result, job.spec())) {
     return absl::InvalidArgumentError(absl::StrCat(
         "the result of ", job.name(), " does not answer what it was asked"));
   }

@@ -97,6 +97,31 @@ TEST_F(JobQueueTest, LeasesInOrderAndCompletes) {
   EXPECT_EQ(Lease().job(), second);
 }
 
+TEST_F(JobQueueTest, DeltasComeAfterEverythingElse) {
+  std::string delta;
+  EXPECT_OK(hub_.store().Transact([&](HubTransaction& t) -> absl::Status {
+    JobRequest request{.model = testing::kModel, .subject = "models/m"};
+    request.spec.mutable_delta()->mutable_from()->set_tensor_manifest_sha256(
+        "f20m");
+    CAIRN_ASSIGN_OR_RETURN(delta, EnqueueJob(t, request));
+    return absl::OkStatus();
+  }));
+  const std::string job = AddJob();
+  v1::Lease lease = Lease();
+  EXPECT_EQ(lease.job(), job);
+  ASSERT_OK(Complete(Done(lease, hub_.session())));
+  lease = Lease();
+  EXPECT_EQ(lease.job(), delta);
+  v1::LeasedBlob blob;
+  blob.set_job(delta);
+  blob.set_fencing_token(lease.fencing_token());
+  blob.set_sha256("f20m");
+  EXPECT_OK(hub_.jobs().CheckLeasedBlob(hub_.worker(), blob));
+  EXPECT_EQ(Complete(Done(lease, hub_.session())).code(),
+            absl::StatusCode::kInvalidArgument)
+      << "an evaluation is no answer to a delta";
+}
+
 TEST_F(JobQueueTest, NothingToDoIsAnEmptyLease) {
   EXPECT_EQ(Lease().job(), "");
 }

@@ -48,6 +48,9 @@ NamedBlobs BlobsNamedBy(const v1::JobSpec& spec) {
     const v1::MergeSpec& work = spec.merge();
     AddModel(work.head(), named);
     for (const auto& update : work.updates()) AddUpdate(update, named);
+  } else if (spec.has_delta()) {
+    AddRelease(spec.delta().from(), named);
+    AddRelease(spec.delta().to(), named);
   }
   return named;
 }

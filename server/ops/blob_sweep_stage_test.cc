@@ -59,6 +59,21 @@ TEST_F(BlobSweepStageTest, NothingIsSweptWhileTheGateIsHeld) {
   EXPECT_TRUE(absl::IsNotFound(blobs_.Stat(orphan).status()));
 }
 
+TEST_F(BlobSweepStageTest, KeepsDeltasThatAreReady) {
+  const Digest delta = *blobs_.Put("delta");
+  store::v1::DeltaRecord record;
+  record.mutable_delta()->set_name("models/m/releases/v2/deltas/v1");
+  record.mutable_delta()->set_state(v1::Delta::READY);
+  record.mutable_delta()->set_sha256(delta.hex());
+  record.mutable_delta()->set_size_bytes(5);
+  absl::Status status = store_.Transact(
+      [&](HubTransaction& transaction) { return transaction.Put(record); });
+  ASSERT_TRUE(status.ok()) << status;
+  clock_.Advance(absl::Hours(25));
+  ASSERT_TRUE(stage_.RunPass().ok());
+  EXPECT_TRUE(blobs_.Stat(delta).ok());
+}
+
 TEST_F(BlobSweepStageTest, DamagedNamesStopTheSweep) {
   const Digest orphan = *blobs_.Put("orphan");
   PutContribution("no digest");

@@ -11,6 +11,7 @@ namespace {
 using store::v1::BatchRecord;
 using store::v1::CandidateRecord;
 using store::v1::ContributionRecord;
+using store::v1::DeltaRecord;
 using store::v1::JobRecord;
 using store::v1::ReleaseRecord;
 using store::v1::ReplayRecord;
@@ -77,6 +78,14 @@ absl::Status ForEachNamedBlob(const HubReader& reader, const BlobStore& blobs,
         if (!record.bytes_dropped()) {
           VisitFiles(record.contribution().name(),
                      record.contribution().files(), visit);
+        }
+        return absl::OkStatus();
+      }));
+  CAIRN_RETURN_IF_ERROR(
+      ForEachRecord<DeltaRecord>(reader, [&](const DeltaRecord& record) {
+        const v1::Delta& delta = record.delta();
+        if (delta.state() == v1::Delta::READY) {
+          visit({delta.name(), delta.sha256(), delta.size_bytes()});
         }
         return absl::OkStatus();
       }));

@@ -36,10 +36,10 @@ struct NamedBlob {
 };
 
 // Calls `visit` with every blob that the records need: files and manifests of
-// releases, files of suites, of updates whose bytes were not dropped, results
-// of jobs, and candidates of batches and replays that are under way, tensors
-// included. A candidate's manifest that cannot be read is visited itself, its
-// tensors are not.
+// releases, deltas between them, files of suites, of updates whose bytes were
+// not dropped, results of jobs, and candidates of batches and replays that are
+// under way, tensors included. A candidate's manifest that cannot be read is
+// visited itself, its tensors are not.
 absl::Status ForEachNamedBlob(
     const HubReader& reader, const BlobStore& blobs,
     const std::function<void(const NamedBlob&)>& visit);

@@ -8,6 +8,7 @@
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
 #include "server/auth/permission.h"
+#include "server/flow/delta_records.h"
 #include "server/flow/resource_names.h"
 #include "storage/segment_source.h"
 
@@ -15,6 +16,7 @@ namespace cairn {
 namespace {
 
 using store::v1::ContributionRecord;
+using store::v1::DeltaRecord;
 using store::v1::FileSegments;
 using store::v1::ReleaseRecord;
 
@@ -54,12 +56,14 @@ absl::StatusOr<Download> DownloadResolver::Resolve(
       return LeasedBlob(caller, request.leased_blob());
     case v1::ReadRequest::kSuiteFile:
       return SuiteFile(caller, request.suite_file());
+    case v1::ReadRequest::kReleaseDelta:
+      return ReleaseDelta(caller, request.release_delta());
     case v1::ReadRequest::SOURCE_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
       "source is not set: name a release_file, release_tensor, "
-      "contribution_file, leased_blob or suite_file");
+      "contribution_file, leased_blob, suite_file or release_delta");
 }
 
 absl::StatusOr<Download> DownloadResolver::ReleaseFile(
@@ -133,6 +137,24 @@ absl::StatusOr<Download> DownloadResolver::ContributionFile(
   }
   return NamedBlob(absl::StrCat(name.full(), ": ", named.path()),
                    file->sha256(), file->size_bytes());
+}
+
+absl::StatusOr<Download> DownloadResolver::ReleaseDelta(
+    const Caller& caller, const v1::ReleaseDelta& named) const {
+  CAIRN_ASSIGN_OR_RETURN(auto to, ReleaseName::Parse(named.release()));
+  CAIRN_ASSIGN_OR_RETURN(auto from, ReleaseName::Parse(named.from()));
+  const HubSnapshot reader = store_.Read();
+  CAIRN_RETURN_IF_ERROR(
+      AuthorizeRead(reader, caller, Permission::kPull, to.model().full()));
+  const std::string name = DeltaName(to.full(), from.full());
+  CAIRN_ASSIGN_OR_RETURN(auto record, reader.Get<DeltaRecord>(name));
+  const v1::Delta& delta = record.delta();
+  if (delta.state() != v1::Delta::READY) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name, " is ", v1::Delta::State_Name(delta.state()),
+                     " and cannot be read; pull the release whole"));
+  }
+  return NamedBlob(name, delta.sha256(), delta.size_bytes());
 }
 
 absl::StatusOr<Download> DownloadResolver::LeasedBlob(

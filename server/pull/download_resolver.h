@@ -55,6 +55,8 @@ class DownloadResolver {
                                          const v1::ReleaseTensor& named) const;
   absl::StatusOr<Download> ContributionFile(
       const Caller& caller, const v1::ContributionFile& named) const;
+  absl::StatusOr<Download> ReleaseDelta(const Caller& caller,
+                                        const v1::ReleaseDelta& named) const;
   absl::StatusOr<Download> LeasedBlob(const Caller& caller,
                                       const v1::LeasedBlob& named) const;
   absl::StatusOr<Download> SuiteFile(const Caller& caller,

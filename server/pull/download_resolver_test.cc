@@ -170,6 +170,25 @@ TEST_F(DownloadResolverTest, TensorsAndTheirManifestAreReadByName) {
   EXPECT_TRUE(absl::IsNotFound(Read(reader_, TensorOfRelease("b")).status()));
 }
 
+TEST_F(DownloadResolverTest, DeltasAreReadOnceTheyAreReady) {
+  store::v1::DeltaRecord record;
+  record.mutable_delta()->set_name("models/m/releases/v1.0.0/deltas/v0.9.0");
+  record.mutable_delta()->set_state(v1::Delta::PENDING);
+  Put(record);
+  v1::ReadRequest request;
+  request.mutable_release_delta()->set_release(kRelease);
+  request.mutable_release_delta()->set_from("models/m/releases/v0.9.0");
+  EXPECT_TRUE(absl::IsFailedPrecondition(Read(reader_, request).status()));
+  record.mutable_delta()->set_state(v1::Delta::READY);
+  record.mutable_delta()->set_sha256(PutBlob("delta"));
+  record.mutable_delta()->set_size_bytes(5);
+  Put(record);
+  EXPECT_EQ(*Read(reader_, request), "delta");
+  EXPECT_TRUE(absl::IsUnauthenticated(Read(stranger_, request).status()));
+  request.mutable_release_delta()->set_from("models/m/releases/v0.8.0");
+  EXPECT_TRUE(absl::IsNotFound(Read(reader_, request).status()));
+}
+
 TEST_F(DownloadResolverTest, UpdatesAreForTheirAuthorAndReviewers) {
   EXPECT_EQ(
       *Read(MakeCaller("alice", v1::User::CONTRIBUTOR), FileOfContribution()),

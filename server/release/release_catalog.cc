@@ -2,20 +2,28 @@
 
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
 #include "server/auth/permission.h"
+#include "server/flow/delta_records.h"
 #include "server/flow/resource_names.h"
 #include "server/release/release_resolver.h"
 
 namespace cairn {
 namespace {
 
+using store::v1::DeltaRecord;
+using store::v1::JobRecord;
 using store::v1::ReleaseRecord;
 
 constexpr size_t kNoteMax = 4096;
+// Deltas that one release may have, and that may be made for a model at a
+// time because somebody asked.
+constexpr size_t kDeltasMax = 32;
+constexpr size_t kOpenDeltasMax = 16;
 
 absl::Status CheckNote(absl::string_view note) {
   if (!note.empty() && note.size() <= kNoteMax) return absl::OkStatus();
@@ -33,7 +41,16 @@ absl::StatusOr<v1::Release> ReleaseCatalog::Get(
   CAIRN_RETURN_IF_ERROR(
       AuthorizeRead(snapshot, caller, Permission::kRead, name.model().full()));
   CAIRN_ASSIGN_OR_RETURN(auto record, ResolveRelease(snapshot, name));
-  return record.release();
+  v1::Release release = std::move(*record.mutable_release());
+  CAIRN_ASSIGN_OR_RETURN(
+      auto deltas, snapshot.ListAll<DeltaRecord>(
+                       absl::StrCat(release.name(), "/deltas/"), kDeltasMax));
+  for (DeltaRecord& delta : deltas) {
+    if (delta.delta().state() == v1::Delta::READY) {
+      *release.add_deltas() = std::move(*delta.mutable_delta());
+    }
+  }
+  return release;
 }
 
 absl::StatusOr<v1::ListReleasesResponse> ReleaseCatalog::List(
@@ -118,6 +135,52 @@ absl::StatusOr<v1::Replay> ReleaseCatalog::GetReplay(
   CAIRN_RETURN_IF_ERROR(AuthorizeRead(store_.Read(), caller, Permission::kRead,
                                       name.release().model().full()));
   return line_.GetReplay(request);
+}
+
+absl::StatusOr<v1::Delta> ReleaseCatalog::RequestDelta(
+    const Caller& caller, const v1::RequestDeltaRequest& request) {
+  CAIRN_ASSIGN_OR_RETURN(ReleaseName to, ReleaseName::Parse(request.name()));
+  CAIRN_ASSIGN_OR_RETURN(ReleaseName from, ReleaseName::Parse(request.from()));
+  if (from.model() != to.model()) {
+    return absl::InvalidArgumentError(absl::StrCat("from is ", from.full(),
+                                                   "; it must be a release of ",
+                                                   to.model().full()));
+  }
+  CAIRN_RETURN_IF_ERROR(AuthorizeRead(store_.Read(), caller, Permission::kPull,
+                                      to.model().full()));
+  DeltaRecord record;
+  absl::Status asked =
+      store_.Transact([&](HubTransaction& txn) -> absl::Status {
+        const std::string name = DeltaName(to.full(), from.full());
+        CAIRN_ASSIGN_OR_RETURN(auto known, txn.Find<DeltaRecord>(name));
+        if (known.has_value()) {
+          record = *std::move(known);
+          return absl::OkStatus();
+        }
+        CAIRN_ASSIGN_OR_RETURN(auto older, txn.Get<ReleaseRecord>(from.full()));
+        CAIRN_ASSIGN_OR_RETURN(auto newer, txn.Get<ReleaseRecord>(to.full()));
+        CAIRN_ASSIGN_OR_RETURN(
+            auto open, txn.FindBy<DeltaRecord>(kOpenDelta, to.model().full()));
+        CAIRN_ASSIGN_OR_RETURN(
+            auto made, txn.ListAll<DeltaRecord>(
+                           absl::StrCat(to.full(), "/deltas/"), kDeltasMax));
+        if (open.size() >= kOpenDeltasMax || made.size() >= kDeltasMax) {
+          return absl::ResourceExhaustedError(absl::StrCat(
+              to.full(), " has ", made.size(), " deltas and its model ",
+              open.size(), " under way; pull it whole, or ask later"));
+        }
+        CAIRN_ASSIGN_OR_RETURN(record, AskForDelta(txn, older, newer));
+        return absl::OkStatus();
+      });
+  if (!asked.ok()) return asked;
+  if (record.delta().state() == v1::Delta::PENDING) {
+    CAIRN_ASSIGN_OR_RETURN(auto job,
+                           store_.Read().Find<JobRecord>(record.job()));
+    if (job.has_value()) {
+      record.mutable_delta()->set_note(WaitingFor(workers_, *job));
+    }
+  }
+  return record.delta();
 }
 
 absl::StatusOr<v1::Batch> ReleaseCatalog::Revert(

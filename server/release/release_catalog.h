@@ -5,6 +5,7 @@
 #include "cairn/v1/release.pb.h"
 #include "server/flow/caller.h"
 #include "server/flow/hub_store.h"
+#include "server/flow/job_records.h"
 #include "server/flow/line_service.h"
 
 namespace cairn {
@@ -14,9 +15,10 @@ namespace cairn {
 // itself. Thread-safe.
 class ReleaseCatalog {
  public:
-  // Both must outlive it.
-  ReleaseCatalog(HubStore& store, LineService& line)
-      : store_(store), line_(line) {}
+  // All must outlive it.
+  ReleaseCatalog(HubStore& store, LineService& line,
+                 const WorkerPresence& workers)
+      : store_(store), line_(line), workers_(workers) {}
 
   absl::StatusOr<v1::Release> Get(const Caller& caller,
                                   const v1::GetReleaseRequest& request) const;
@@ -35,10 +37,15 @@ class ReleaseCatalog {
       const Caller& caller, const v1::GetReplayRequest& request) const;
   absl::StatusOr<v1::Batch> Revert(
       const Caller& caller, const v1::RevertContributionRequest& request);
+  // The delta between two releases, which is asked for if there is none.
+  // RESOURCE_EXHAUSTED when the model has enough of them under way.
+  absl::StatusOr<v1::Delta> RequestDelta(
+      const Caller& caller, const v1::RequestDeltaRequest& request);
 
  private:
   HubStore& store_;
   LineService& line_;
+  const WorkerPresence& workers_;
 };
 
 }  // namespace cairn

@@ -54,4 +54,11 @@ grpc::ServerUnaryReactor* ReleaseHandler::RevertContribution(
                     std::bind_front(&ReleaseCatalog::Revert, &releases_));
 }
 
+grpc::ServerUnaryReactor* ReleaseHandler::RequestDelta(
+    grpc::CallbackServerContext* context,
+    const v1::RequestDeltaRequest* request, v1::Delta* response) {
+  return HandleCall(context, calls_, request, response,
+                    std::bind_front(&ReleaseCatalog::RequestDelta, &releases_));
+}
+
 }  // namespace cairn

@@ -37,6 +37,9 @@ class ReleaseHandler : public v1::ReleaseService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::RevertContributionRequest* request,
       v1::Batch* response) override;
+  grpc::ServerUnaryReactor* RequestDelta(grpc::CallbackServerContext* context,
+                                         const v1::RequestDeltaRequest* request,
+                                         v1::Delta* response) override;
 
  private:
   ReleaseCatalog& releases_;

@@ -13,6 +13,7 @@
 #include "core/release/release_digest.h"
 #include "core/tensor/tensor_manifest.h"
 #include "server/flow/contribution_state.h"
+#include "server/flow/delta_records.h"
 #include "server/flow/resource_names.h"
 #include "server/release/file_assembly.h"
 #include "server/release/release_builder.h"
@@ -221,6 +222,7 @@ absl::Status ReleasePublisher::Commit(HubTransaction& transaction,
     return absl::AbortedError(absl::StrCat(name, " was published meanwhile"));
   }
   CAIRN_RETURN_IF_ERROR(transaction.Put(release));
+  CAIRN_RETURN_IF_ERROR(PlanDeltas(transaction, release));
   latest.mutable_tag()->set_release(name);
   *latest.mutable_tag()->mutable_update_time() = ToTimestamp(transaction.now());
   CAIRN_RETURN_IF_ERROR(transaction.Put(latest));

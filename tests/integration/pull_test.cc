@@ -115,7 +115,7 @@ class PullTest : public ::testing::Test {
   }
 
   absl::Status Pull(const v1::Release& release) {
-    return PullRelease(*hub_, release, directory_, options_);
+    return PullRelease(*hub_, release, directory_, options_).status();
   }
 
   Contents OnDisk() {
