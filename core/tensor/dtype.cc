@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
+#include "core/base/vector_clones.h"
 
 static_assert(std::endian::native == std::endian::little,
               "tensors are little-endian and read in place");
@@ -81,6 +82,45 @@ uint16_t FloatToBfloat(float value) {
                                                                   : rounded);
 }
 
+}  // namespace
+
+namespace internal {
+
+CAIRN_VECTOR_CLONES void BfloatsToFloats(const char* in, float* out,
+                                         size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    out[i] = std::bit_cast<float>(
+        static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
+  }
+}
+
+CAIRN_VECTOR_CLONES void HalvesToFloats(const char* in, float* out,
+                                        size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    out[i] = HalfToFloat(Load<uint16_t>(in + 2 * i));
+  }
+}
+
+CAIRN_VECTOR_CLONES void FloatsToBfloats(const float* in, char* out,
+                                         size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint16_t value = FloatToBfloat(in[i]);
+    std::memcpy(out + 2 * i, &value, 2);
+  }
+}
+
+CAIRN_VECTOR_CLONES void FloatsToHalves(const float* in, char* out,
+                                        size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint16_t value = FloatToHalf(in[i]);
+    std::memcpy(out + 2 * i, &value, 2);
+  }
+}
+
+}  // namespace internal
+
+namespace {
+
 // True when no element has all bits of `mask` (its exponent) set.
 template <typename T>
 bool NoneSpecial(absl::Span<const char> bytes, T mask) {
@@ -137,19 +177,12 @@ void ToFloats(DType dtype, absl::Span<const char> bytes,
   CAIRN_CHECK(IsNumeric(dtype) &&
               bytes.size() * 8 ==
                   out.size() * static_cast<size_t>(DTypeBits(dtype)));
-  const char* in = bytes.data();
-  const size_t n = out.size();
   if (dtype == DType::kF32) {
-    if (n > 0) std::memcpy(out.data(), in, bytes.size());
+    if (!out.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
   } else if (dtype == DType::kBF16) {
-    for (size_t i = 0; i < n; ++i) {
-      out[i] = std::bit_cast<float>(
-          static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
-    }
+    internal::BfloatsToFloats(bytes.data(), out.data(), out.size());
   } else {
-    for (size_t i = 0; i < n; ++i) {
-      out[i] = HalfToFloat(Load<uint16_t>(in + 2 * i));
-    }
+    internal::HalvesToFloats(bytes.data(), out.data(), out.size());
   }
 }
 
@@ -158,20 +191,23 @@ void FromFloats(DType dtype, absl::Span<const float> in,
   CAIRN_CHECK(IsNumeric(dtype) &&
               bytes.size() * 8 ==
                   in.size() * static_cast<size_t>(DTypeBits(dtype)));
-  char* out = bytes.data();
-  const size_t n = in.size();
   if (dtype == DType::kF32) {
-    if (n > 0) std::memcpy(out, in.data(), bytes.size());
+    if (!in.empty()) std::memcpy(bytes.data(), in.data(), bytes.size());
   } else if (dtype == DType::kBF16) {
-    for (size_t i = 0; i < n; ++i) {
-      const uint16_t value = FloatToBfloat(in[i]);
-      std::memcpy(out + 2 * i, &value, 2);
-    }
+    internal::FloatsToBfloats(in.data(), bytes.data(), in.size());
   } else {
-    for (size_t i = 0; i < n; ++i) {
-      const uint16_t value = FloatToHalf(in[i]);
-      std::memcpy(out + 2 * i, &value, 2);
-    }
+    internal::FloatsToHalves(in.data(), bytes.data(), in.size());
+  }
+}
+
+void RoundTo(DType dtype, absl::Span<float> values) {
+  if (dtype == DType::kF32) return;
+  char bytes[2 * 1024];
+  for (size_t i = 0; i < values.size(); i += sizeof(bytes) / 2) {
+    const absl::Span<float> part = values.subspan(i, sizeof(bytes) / 2);
+    const absl::Span<char> packed(bytes, part.size() * 2);
+    FromFloats(dtype, part, packed);
+    ToFloats(dtype, packed, part);
   }
 }
 

@@ -60,6 +60,9 @@ void ToFloats(DType dtype, absl::Span<const char> bytes, absl::Span<float> out);
 void FromFloats(DType dtype, absl::Span<const float> in,
                 absl::Span<char> bytes);
 
+// Rounds to what a numeric dtype can hold.
+void RoundTo(DType dtype, absl::Span<float> values);
+
 // True when no element of a floating-point dtype is NaN or infinite; always
 // true for integers. `bytes` holds whole elements.
 bool AllFinite(DType dtype, absl::Span<const char> bytes);

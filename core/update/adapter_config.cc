@@ -38,6 +38,12 @@ constexpr std::array<const char*, 14> kSemanticKeys = {
     "use_dora",
     "use_qalora",
 };
+// Those of them that AdapterKinds::kAll has a meaning for.
+constexpr std::array<const char*, 5> kMergeableKeys = {
+    "lora_bias",         "modules_to_save",
+    "target_parameters", "trainable_token_indices",
+    "use_dora",
+};
 // Keys of the form use_* and *_config that change nothing once trained.
 constexpr std::array<const char*, 3> kHarmlessKeys = {
     "eva_config",      // how the factors were initialised
@@ -47,8 +53,9 @@ constexpr std::array<const char*, 3> kHarmlessKeys = {
 
 class ConfigReader {
  public:
-  ConfigReader(const JsonValue& root, absl::string_view label)
-      : root_(root), label_(label) {}
+  ConfigReader(const JsonValue& root, absl::string_view label,
+               AdapterKinds kinds)
+      : root_(root), label_(label), kinds_(kinds) {}
 
   absl::Status Error(absl::string_view reason, absl::string_view key,
                      absl::string_view what) const {
@@ -173,6 +180,52 @@ class ConfigReader {
     return absl::OkStatus();
   }
 
+  absl::Status ReadNames(absl::string_view key,
+                         std::vector<std::string>& out) const {
+    const JsonValue* value = root_.Find(key);
+    if (value == nullptr || value->is_null()) return absl::OkStatus();
+    if (value->as_string() != nullptr) {
+      out = {*value->as_string()};
+      return absl::OkStatus();
+    }
+    if (value->as_array() == nullptr) {
+      return WrongType(key, *value, "an array of strings");
+    }
+    for (const JsonValue& item : *value->as_array()) {
+      if (item.as_string() == nullptr) {
+        return WrongType(key, item, "an array of strings");
+      }
+      out.push_back(*item.as_string());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadTokens(AdapterConfig& config) const {
+    constexpr char kKey[] = "trainable_token_indices";
+    const JsonValue* value = root_.Find(kKey);
+    if (value == nullptr || value->is_null()) return absl::OkStatus();
+    const auto read = [&](const JsonValue& list,
+                          std::vector<int64_t>& out) -> absl::Status {
+      if (list.as_array() == nullptr) {
+        return WrongType(kKey, list, "an array of indices");
+      }
+      for (const JsonValue& item : *list.as_array()) {
+        if (item.as_int() == nullptr || *item.as_int() < 0) {
+          return WrongType(kKey, item, "an array of indices");
+        }
+        out.push_back(*item.as_int());
+      }
+      return absl::OkStatus();
+    };
+    if (value->as_object() == nullptr) {
+      return read(*value, config.token_indices[""]);
+    }
+    for (const auto& [module, list] : *value->as_object()) {
+      CAIRN_RETURN_IF_ERROR(read(list, config.token_indices[module]));
+    }
+    return absl::OkStatus();
+  }
+
   absl::Status CheckType() const {
     const JsonValue* type = root_.Find("peft_type");
     if (type == nullptr || type->as_string() == nullptr) {
@@ -180,10 +233,13 @@ class ConfigReader {
                    "must be there and be a string, e.g. \"LORA\"");
     }
     if (*type->as_string() == "LORA") return absl::OkStatus();
+    const bool takes_all = kinds_ == AdapterKinds::kAll;
+    if (takes_all && *type->as_string() == "IA3") return absl::OkStatus();
     return Error(
         "UNSUPPORTED", "peft_type",
         absl::StrCat("is ", JsonQuote(type->as_string()->substr(0, 40)),
-                     "; of PEFT only LORA can be merged"));
+                     "; of PEFT only LORA ", takes_all ? "and IA3 " : "",
+                     "can be merged"));
   }
 
   // Refuses what changes the meaning of the factors in a way that is not
@@ -197,7 +253,9 @@ class ConfigReader {
     }
     std::string bias = "none";
     CAIRN_RETURN_IF_ERROR(ReadText("bias", bias));
-    if (bias != "none") {
+    const bool is_fine =
+        kinds_ == AdapterKinds::kAll && (bias == "all" || bias == "lora_only");
+    if (bias != "none" && !is_fine) {
       return Error("UNSUPPORTED", "bias",
                    absl::StrCat("is ", JsonQuote(bias.substr(0, 40)),
                                 "; only \"none\" can be merged"));
@@ -206,8 +264,12 @@ class ConfigReader {
   }
 
  private:
-  static bool IsSemantic(const std::string& key) {
+  bool IsSemantic(const std::string& key) const {
     auto is_key = [&](const char* other) { return key == other; };
+    if (kinds_ == AdapterKinds::kAll &&
+        std::any_of(kMergeableKeys.begin(), kMergeableKeys.end(), is_key)) {
+      return false;
+    }
     if (std::any_of(kHarmlessKeys.begin(), kHarmlessKeys.end(), is_key)) {
       return false;
     }
@@ -243,6 +305,7 @@ class ConfigReader {
 
   const JsonValue& root_;
   const absl::string_view label_;
+  const AdapterKinds kinds_;
 };
 
 const PatternRule* FirstMatch(const std::vector<PatternRule>& rules,
@@ -257,9 +320,10 @@ const PatternRule* FirstMatch(const std::vector<PatternRule>& rules,
 }  // namespace
 
 absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text,
-                                                   absl::string_view label) {
+                                                   absl::string_view label,
+                                                   AdapterKinds kinds) {
   CAIRN_ASSIGN_OR_RETURN(JsonValue root, JsonValue::Parse(text, label));
-  ConfigReader reader(root, label);
+  ConfigReader reader(root, label, kinds);
   if (root.as_object() == nullptr) {
     return reader.Error(
         "MALFORMED_FILE", "the document",
@@ -287,6 +351,15 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text,
   CAIRN_RETURN_IF_ERROR(
       reader.ReadRules("alpha_pattern", false, config.alpha_pattern));
   CAIRN_RETURN_IF_ERROR(reader.ReadTargets(config));
+  if (kinds == AdapterKinds::kLinearLora) return config;
+  config.is_ia3 = *root.Find("peft_type")->as_string() == "IA3";
+  CAIRN_RETURN_IF_ERROR(reader.ReadBool("use_dora", config.use_dora));
+  CAIRN_RETURN_IF_ERROR(reader.ReadBool("lora_bias", config.lora_bias));
+  CAIRN_RETURN_IF_ERROR(
+      reader.ReadNames("target_parameters", config.target_parameters));
+  CAIRN_RETURN_IF_ERROR(
+      reader.ReadNames("feedforward_modules", config.feedforward_modules));
+  CAIRN_RETURN_IF_ERROR(reader.ReadTokens(config));
   return config;
 }
 

@@ -2,6 +2,7 @@
 #define CAIRN_CORE_UPDATE_ADAPTER_CONFIG_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -25,7 +26,13 @@ struct PatternRule {
   std::shared_ptr<const re2::RE2> regex;
 };
 
-// What adapter_config.json of a PEFT LoRA says, as far as it has to do with
+// Which adapters a reader can do with.
+enum class AdapterKinds {
+  kLinearLora,  // LoRA on linear layers and nothing else
+  kAll,         // whatever can be merged: LoRA with all its options, and IA3
+};
+
+// What adapter_config.json of a PEFT adapter says, as far as it has to do with
 // the weights.
 struct AdapterConfig {
   int64_t rank = 8;
@@ -39,6 +46,18 @@ struct AdapterConfig {
   // `target_regex`: any module.
   std::vector<std::string> target_modules;
   std::shared_ptr<const re2::RE2> target_regex;
+  // The rest is only set under AdapterKinds::kAll.
+  bool is_ia3 = false;
+  bool use_dora = false;
+  bool lora_bias = false;
+  // Names of parameters (of experts) that have factors themselves.
+  std::vector<std::string> target_parameters;
+  // IA3: suffixes of the modules whose inputs are scaled.
+  std::vector<std::string> feedforward_modules;
+  // Rows that were trained, of a module by the end of its name ("": the input
+  // embeddings).
+  std::map<std::string, std::vector<int64_t>> token_indices;
+
   // Where the base was found; informative only.
   std::string base_model_name_or_path;
   std::string revision;
@@ -49,8 +68,9 @@ struct AdapterConfig {
   // what the adapter means and that we do not implement: DoRA, modules_to_save,
   // biases, ...) or LIMIT_EXCEEDED (patterns past 1 KiB, depth past 32). Keys
   // that change nothing are ignored, known or not.
-  static absl::StatusOr<AdapterConfig> Parse(absl::string_view text,
-                                             absl::string_view label);
+  static absl::StatusOr<AdapterConfig> Parse(
+      absl::string_view text, absl::string_view label,
+      AdapterKinds kinds = AdapterKinds::kLinearLora);
 
   // Rank of a module ("model.layers.0.mlp.up_proj"), by pattern or default.
   int64_t RankOf(absl::string_view module) const;

@@ -54,10 +54,9 @@ int RunLocalCommand(CLI::App& app, int argc, char** argv,
 
 absl::Status LocalFault(const absl::Status& status) {
   const std::optional<ErrorReason> reason = GetReason(status);
-  if (!absl::IsInvalidArgument(status) || !reason ||
-      reason->code != "MALFORMED_FILE") {
-    return status;
-  }
+  const bool is_damaged = reason && (reason->code == "MALFORMED_FILE" ||
+                                     reason->code == "LIMIT_EXCEEDED");
+  if (!absl::IsInvalidArgument(status) || !is_damaged) return status;
   return ReasonedError(absl::StatusCode::kDataLoss, reason->code,
                        status.message(), reason->details);
 }
@@ -77,15 +76,25 @@ absl::StatusOr<std::unique_ptr<Update>> OpenLocalUpdate(
 
 absl::StatusOr<OutputDirectory> OutputDirectory::Create(
     const std::string& path) {
+  CAIRN_ASSIGN_OR_RETURN(OutputDirectory output, Resume(path));
   std::error_code error;
-  if (fs::exists(path, error) && !fs::is_empty(path, error)) {
+  fs::remove_all(output.partial_, error);
+  CAIRN_RETURN_IF_ERROR(MakeDirectory(output.partial_));
+  return output;
+}
+
+absl::StatusOr<OutputDirectory> OutputDirectory::Resume(
+    const std::string& path) {
+  std::error_code error;
+  const fs::file_status found = fs::status(path, error);
+  if (fs::exists(found) &&
+      (!fs::is_directory(found) || !fs::is_empty(path, error))) {
     return absl::AlreadyExistsError(absl::StrCat(
         path, " is not empty: name a directory that is not there yet"));
   }
   std::string clean = fs::path(path).lexically_normal();
   while (clean.size() > 1 && clean.back() == '/') clean.pop_back();
   OutputDirectory output(clean);
-  fs::remove_all(output.partial_, error);
   CAIRN_RETURN_IF_ERROR(MakeDirectory(output.partial_));
   return output;
 }

@@ -51,6 +51,8 @@ class OutputDirectory {
  public:
   // ALREADY_EXISTS when `path` is there and not empty.
   static absl::StatusOr<OutputDirectory> Create(const std::string& path);
+  // The same, going on with what an interrupted run kept in PATH.partial.
+  static absl::StatusOr<OutputDirectory> Resume(const std::string& path);
   OutputDirectory(OutputDirectory&& other) noexcept;
   OutputDirectory& operator=(OutputDirectory&&) = delete;
   ~OutputDirectory();
@@ -58,6 +60,8 @@ class OutputDirectory {
   // Where to write.
   const std::string& path() const { return partial_; }
   absl::Status Publish() &&;
+  // Leaves what there is for Resume().
+  void Keep() && { partial_.clear(); }
 
  private:
   explicit OutputDirectory(std::string path);

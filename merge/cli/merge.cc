@@ -1,10 +1,10 @@
-// cairn-merge: merges adapters into their base, and repeats a merge.
+// cairn-merge: merges models by a recipe, and adapters into their base.
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -12,186 +12,227 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
+#include "absl/strings/str_format.h"
+#include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "core/update/manifest.h"
 #include "merge/cli/local_command.h"
 #include "merge/cli/merge_record_file.h"
-#include "merge/engine/merge_executor.h"
-#include "merge/engine/model_identity.h"
+#include "merge/cli/merge_run.h"
+#include "merge/method/tensor_method.h"
 
 namespace cairn {
 namespace {
 
-constexpr char kRecordFile[] = "merge-record.json";
+namespace fs = std::filesystem;
+
 constexpr char kFooter[] =
-    "A merged model is a Hugging Face directory with merge-record.json beside\n"
-    "its files. Adapters are PEFT LoRAs or Cairn updates; WEIGHT is a factor\n"
-    "on the adapter's change, 1 unless given.\n\n"
+    "RECIPE is mergekit's YAML. A merged model is a Hugging Face directory\n"
+    "with merge-record.json beside its files. Adapters are PEFT directories "
+    "or\n"
+    "Cairn updates; WEIGHT is a factor on the adapter's change, 1 unless "
+    "given.\nWithout --profile a recipe means what it means to mergekit, and a "
+    "key that is\nnot known is an error instead of being ignored.\n\n"
     "Example:\n"
+    "  cairn merge ties.yml ./out --memory 2GiB --seed 7\n"
     "  cairn merge --base ./base --adapter ./code --adapter ./prose:0.5 ./out\n"
     "  cairn merge replay ./out/merge-record.json ./again\n";
+
+constexpr char kDifferences[] =
+    "Where a result may differ from mergekit's:\n"
+    "- all arithmetic is float32 and each element is rounded once; mergekit\n"
+    "  merges task vectors in the tensors' own type;\n"
+    "- of equal magnitudes at a cut, those later in the tensor are kept;\n"
+    "  mergekit's choice depends on torch's sort;\n"
+    "- random masks come from a counter (Philox4x32-10) keyed by seed, model,\n"
+    "  tensor and element, so they depend on neither order nor threads;\n"
+    "- arcee_fusion takes exact quartiles; mergekit samples large tensors;\n"
+    "- every tensor of the inputs is written, also those that mergekit's\n"
+    "  template of the architecture does not name;\n"
+    "- the order in which models are listed changes nothing where the method\n"
+    "  is symmetric.\n";
 
 struct Flags : LocalFlags {
   std::string base;
   std::vector<std::string> adapters;
   std::vector<std::string> words;  // [replay RECORD | RECIPE] OUT
   uint64_t memory = uint64_t{2} << 30;
+  uint64_t seed = 0;
+  std::string profile;
+  bool dry_run = false;
+  bool explain = false;
 };
 
-// What a merge was asked to be, by flags or by a record.
-struct Wanted {
-  std::string base;
-  std::vector<MergeRecordFile::Adapter> adapters;
-  std::string strategy = "task_arithmetic";
-  std::map<std::string, std::string> parameters;
-};
+OutputOptions OptionsOf(const Flags& flags) {
+  return {.threads = ThreadsOf(flags),
+          .memory_bytes = static_cast<int64_t>(flags.memory)};
+}
 
 // "DIR[:WEIGHT]": a number after the last colon, unless such a path exists.
-MergeRecordFile::Adapter ParseAdapter(const std::string& text) {
+absl::StatusOr<MergeOrder::Adapter> ParseAdapter(const std::string& text) {
   const size_t colon = text.rfind(':');
   double weight = 1;
-  if (colon != std::string::npos && !std::filesystem::exists(text) &&
-      absl::SimpleAtod(text.substr(colon + 1), &weight)) {
-    return {text.substr(0, colon), weight};
+  if (colon == std::string::npos || fs::exists(text)) {
+    return MergeOrder::Adapter{text, 1.0};
   }
-  return {text, 1.0};
+  const std::string number = text.substr(colon + 1);
+  if (!absl::SimpleAtod(number, &weight) || !std::isfinite(weight)) {
+    if (!fs::exists(text.substr(0, colon))) {
+      return absl::NotFoundError(absl::StrCat(text, " is not there"));
+    }
+    return absl::InvalidArgumentError(
+        absl::StrCat("--adapter ", text, ": \"", number,
+                     "\" is no weight, which is a "
+                     "finite number"));
+  }
+  return MergeOrder::Adapter{text.substr(0, colon), weight};
 }
 
-absl::StatusOr<MergeOutcome> Merge(const Wanted& wanted, const Flags& flags,
-                                   const std::string& directory) {
-  CAIRN_ASSIGN_OR_RETURN(Checkpoint base, OpenLocalCheckpoint(wanted.base));
-  CAIRN_ASSIGN_OR_RETURN(ModelIdentity identity,
-                         IdentifyModel(base, ThreadsOf(flags)));
-  std::vector<std::unique_ptr<Update>> updates;
-  std::vector<MergeInput> inputs;
-  for (const MergeRecordFile::Adapter& adapter : wanted.adapters) {
-    CAIRN_ASSIGN_OR_RETURN(updates.emplace_back(),
-                           OpenLocalUpdate(adapter.path));
-    const Update& update = *updates.back();
-    CAIRN_RETURN_IF_ERROR(
-        Annotate(CheckAgainstBase(update, identity.tensors, identity.digest),
-                 adapter.path));
-    CAIRN_RETURN_IF_ERROR(Annotate(update.CheckFinite(), adapter.path));
-    CAIRN_ASSIGN_OR_RETURN(FileMap files, OpenDirectorySources(adapter.path));
-    CAIRN_ASSIGN_OR_RETURN(std::vector<v1::File> described,
-                           DescribeUpdateFiles(files));
-    inputs.push_back({.contribution = adapter.path,
-                      .digest = UpdateDigest(described),
-                      .base_digest = identity.digest,
-                      .update = &update,
-                      .base = &base,
-                      .weight = adapter.weight});
+absl::StatusOr<MergeOrder> OrderOf(const Flags& flags) {
+  MergeOrder order;
+  order.profile = flags.profile;
+  order.seed = flags.seed;
+  order.directory = fs::current_path();
+  if (flags.base.empty()) {
+    order.recipe_label = flags.words[0];
+    CAIRN_ASSIGN_OR_RETURN(order.recipe, ReadFile(flags.words[0]));
+    return order;
   }
-  const MergeRequest request = {.head = &base,
-                                .head_identity = &identity,
-                                .inputs = std::move(inputs),
-                                .strategy = wanted.strategy,
-                                .parameters = wanted.parameters,
-                                .seed = 0,
-                                .device_class = ""};
-  return MergeIntoDirectory(
-      request,
-      {.threads = ThreadsOf(flags),
-       .memory_bytes = static_cast<int64_t>(flags.memory)},
-      directory, flags);
+  order.base = flags.base;
+  for (const std::string& text : flags.adapters) {
+    CAIRN_ASSIGN_OR_RETURN(order.adapters.emplace_back(), ParseAdapter(text));
+  }
+  return order;
 }
 
-void Tell(const Flags& flags, const MergeOutcome& outcome,
+// A rough guess: what this kind of work reads and writes a second.
+double SecondsOf(const OutputCost& cost) {
+  constexpr double kReadRate = 4e9, kWriteRate = 0.8e9;
+  return static_cast<double>(cost.bytes_read) / kReadRate / cost.threads +
+         static_cast<double>(cost.bytes_written) / kWriteRate;
+}
+
+void TellPlan(const Flags& flags, const MergeRun& run) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const MergeStage& stage : run.stages()) {
+    nlohmann::ordered_json entry;
+    entry["name"] = stage.name;
+    for (const auto& source : stage.plan.sources) {
+      entry["inputs"].push_back(source->label());
+    }
+    entry["tensors"] = stage.plan.outputs.size();
+    entry["bytesRead"] = stage.cost.bytes_read;
+    entry["bytesWritten"] = stage.cost.bytes_written;
+    entry["peakMemoryBytes"] = stage.cost.memory_bytes;
+    entry["threads"] = stage.cost.threads;
+    entry["passes"] = stage.cost.passes_max;
+    entry["estimatedSeconds"] = SecondsOf(stage.cost);
+    json.push_back(std::move(entry));
+  }
+  if (flags.json) {
+    std::cout << nlohmann::ordered_json{{"stages", json}}.dump(2) << "\n";
+    return;
+  }
+  for (const auto& entry : json) {
+    std::cout << absl::StrFormat(
+        "%s%d tensors, %.2f GB read, %.2f GB written, %.0f MB of memory on %d "
+        "threads, %d passes, about %.0f s\n",
+        entry["name"].get<std::string>().empty()
+            ? ""
+            : entry["name"].get<std::string>() + ": ",
+        entry["tensors"].get<int64_t>(), entry["bytesRead"].get<double>() / 1e9,
+        entry["bytesWritten"].get<double>() / 1e9,
+        entry["peakMemoryBytes"].get<double>() / 1e6,
+        entry["threads"].get<int>(), entry["passes"].get<int>(),
+        entry["estimatedSeconds"].get<double>());
+  }
+}
+
+// What each tensor is made of, and with which parameters.
+void Explain(const MergeRun& run) {
+  for (const MergeStage& stage : run.stages()) {
+    for (const PlannedOutput& output : stage.plan.outputs) {
+      std::cout << output.name << " " << DTypeName(output.dtype)
+                << ShapeText(output.shape) << ": "
+                << (output.method == nullptr ? "copy" : output.method->name);
+      for (const auto& [name, value] : output.task.parameters) {
+        std::cout << " " << name << "=" << value;
+      }
+      std::cout << "\n";
+      for (size_t i = 0; i < output.inputs.size(); ++i) {
+        std::cout << "  "
+                  << stage.plan.sources[output.inputs[i].source]->label() << " "
+                  << output.inputs[i].tensor
+                  << (output.task.base == i ? " (base)" : "");
+        if (i < output.task.inputs.size()) {
+          for (const auto& [name, value] : output.task.inputs[i].parameters) {
+            std::cout << " " << name << "=" << value;
+          }
+        }
+        std::cout << "\n";
+      }
+    }
+  }
+  std::cout << kDifferences;
+}
+
+void Tell(const Flags& flags, const MergeRecordFile& record,
           const std::string& out) {
   if (flags.json) {
     nlohmann::ordered_json json;
     json["path"] = out;
-    json["digest"] = outcome.digest;
-    json["changedTensors"] = outcome.changed.size();
+    json["digest"] = record.digest;
+    json["tensors"] = record.tensors.size();
     std::cout << json.dump(2) << "\n";
   } else if (!flags.quiet) {
-    std::cout << out << ": " << outcome.changed.size()
-              << " tensors changed, digest " << outcome.digest << "\n";
+    std::cout << out << ": " << record.tensors.size() << " tensors, digest "
+              << record.digest << "\n";
   }
-}
-
-absl::Status MergeAdapters(const Flags& flags) {
-  const std::string& out = flags.words[0];
-  CAIRN_ASSIGN_OR_RETURN(OutputDirectory output, OutputDirectory::Create(out));
-  Wanted wanted = {.base = std::filesystem::absolute(flags.base),
-                   .adapters = {},
-                   .parameters = {}};
-  for (const std::string& text : flags.adapters) {
-    MergeRecordFile::Adapter adapter = ParseAdapter(text);
-    adapter.path = std::filesystem::absolute(adapter.path);
-    wanted.adapters.push_back(std::move(adapter));
-  }
-  CAIRN_ASSIGN_OR_RETURN(MergeOutcome outcome,
-                         Merge(wanted, flags, output.path()));
-  const MergeRecordFile file = {.base = wanted.base,
-                                .adapters = wanted.adapters,
-                                .record = outcome.record};
-  CAIRN_RETURN_IF_ERROR(
-      file.Write(absl::StrCat(output.path(), "/", kRecordFile)));
-  CAIRN_RETURN_IF_ERROR(std::move(output).Publish());
-  Tell(flags, outcome, out);
-  return absl::OkStatus();
-}
-
-absl::Status CheckReplayed(const v1::MergeRecord& wanted,
-                           const v1::MergeRecord& got) {
-  if (wanted.head_digest() != got.head_digest()) {
-    return absl::DataLossError(
-        absl::StrCat("the base has changed: its digest is ", got.head_digest(),
-                     " and was ", wanted.head_digest()));
-  }
-  for (int i = 0; i < wanted.inputs_size(); ++i) {
-    if (i >= got.inputs_size() ||
-        wanted.inputs(i).digest() != got.inputs(i).digest()) {
-      return absl::DataLossError(absl::StrCat(wanted.inputs(i).contribution(),
-                                              " has changed: its digest was ",
-                                              wanted.inputs(i).digest()));
-    }
-  }
-  if (wanted.digest() != got.digest()) {
-    return absl::DataLossError(absl::StrCat("the merge gave ", got.digest(),
-                                            " and was ", wanted.digest()));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Replay(const Flags& flags) {
-  const std::string& out = flags.words[2];
-  CAIRN_ASSIGN_OR_RETURN(MergeRecordFile file,
+  CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile file,
                          MergeRecordFile::Read(flags.words[1]));
-  CAIRN_ASSIGN_OR_RETURN(OutputDirectory output, OutputDirectory::Create(out));
-  const Wanted wanted = {.base = file.base,
-                         .adapters = file.adapters,
-                         .strategy = file.record.strategy(),
-                         .parameters = {file.record.parameters().begin(),
-                                        file.record.parameters().end()}};
-  CAIRN_ASSIGN_OR_RETURN(MergeOutcome outcome,
-                         Merge(wanted, flags, output.path()));
-  CAIRN_RETURN_IF_ERROR(CheckReplayed(file.record, outcome.record));
-  CAIRN_RETURN_IF_ERROR(
-      file.Write(absl::StrCat(output.path(), "/", kRecordFile)));
-  CAIRN_RETURN_IF_ERROR(std::move(output).Publish());
-  Tell(flags, outcome, out);
+  CAIRN_ASSIGN_OR_RETURN(MergeRun run,
+                         MergeRun::Plan(file.order, OptionsOf(flags)));
+  CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile record,
+                         run.Execute(flags.words[2], flags, &file));
+  Tell(flags, record, flags.words[2]);
   return absl::OkStatus();
 }
 
-absl::Status Run(const Flags& flags) {
-  if (flags.words.size() == 3 && flags.words[0] == "replay" &&
-      flags.adapters.empty()) {
-    return Replay(flags);
+absl::Status Merge(const Flags& flags) {
+  CAIRN_ASSIGN_OR_RETURN(MergeOrder order, OrderOf(flags));
+  CAIRN_ASSIGN_OR_RETURN(MergeRun run,
+                         MergeRun::Plan(std::move(order), OptionsOf(flags)));
+  for (const std::string& warning : run.warnings()) {
+    if (!flags.quiet) std::cerr << "cairn merge: " << warning << "\n";
   }
-  if (flags.base.empty() && flags.adapters.empty()) {
-    return absl::UnimplementedError(
-        "merging by a mergekit recipe is not built yet: UNIMPLEMENTED; merge "
-        "adapters with --base DIR --adapter DIR OUT");
+  if (flags.explain) Explain(run);
+  if (flags.dry_run) TellPlan(flags, run);
+  if (flags.explain || flags.dry_run) return absl::OkStatus();
+  CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile record,
+                         run.Execute(flags.words.back(), flags, nullptr));
+  Tell(flags, record, flags.words.back());
+  return absl::OkStatus();
+}
+
+void CheckUsage(const Flags& flags) {
+  if (flags.base.empty() != flags.adapters.empty()) {
+    throw CLI::ValidationError("--base and --adapter go together");
   }
-  return MergeAdapters(flags);
+  const bool is_replay = flags.words.size() == 3 && flags.words[0] == "replay";
+  const size_t wanted = flags.base.empty() ? 2 : 1;
+  if (is_replay ? !flags.base.empty() : flags.words.size() != wanted) {
+    throw CLI::ValidationError(
+        "give a recipe and an output directory; or --base, --adapter and an "
+        "output directory; or: replay RECORD OUT");
+  }
 }
 
 int Main(int argc, char** argv) {
-  CLI::App app("Merges adapters and updates into their base.", "cairn merge");
+  CLI::App app("Merges models by a recipe, and adapters into their base.",
+               "cairn merge");
   Flags flags;
   app.add_option("--base", flags.base, "Hugging Face directory of the base");
   app.add_option("--adapter", flags.adapters,
@@ -200,22 +241,23 @@ int Main(int argc, char** argv) {
   app.add_option("--memory", flags.memory, "memory for buffers, e.g. 2GiB")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("2GiB");
-  app.add_option("words", flags.words, "OUT, or: replay RECORD OUT")
+  app.add_option("--seed", flags.seed, "seed of random masks; default 0");
+  app.add_option("--profile", flags.profile,
+                 "whose meaning a recipe has where tools differ")
+      ->check(CLI::IsMember({"mergekit", "paper", "peft"}));
+  app.add_flag("--dry-run", flags.dry_run,
+               "tell inputs, bytes, memory and time; write nothing");
+  app.add_flag("--explain", flags.explain,
+               "tell what each tensor is made of; write nothing");
+  app.add_option("words", flags.words, "[RECIPE] OUT, or: replay RECORD OUT")
       ->required();
   AddLocalFlags(app, flags);
   app.footer(kFooter);
-  app.callback([&] {
-    const bool is_adapter_merge =
-        !flags.base.empty() && !flags.adapters.empty();
-    const bool has_neither = flags.base.empty() && flags.adapters.empty();
-    if (!is_adapter_merge && !has_neither) {
-      throw CLI::ValidationError("--base and --adapter go together");
-    }
-    if (flags.words.size() != 1 && is_adapter_merge) {
-      throw CLI::ValidationError("give one output directory");
-    }
+  app.callback([&] { CheckUsage(flags); });
+  return RunLocalCommand(app, argc, argv, flags, [&] {
+    const bool is_replay = flags.words.size() == 3;
+    return is_replay ? Replay(flags) : Merge(flags);
   });
-  return RunLocalCommand(app, argc, argv, flags, [&] { return Run(flags); });
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
 #include "merge/cli/merge_record_file.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +9,31 @@
 namespace cairn {
 namespace {
 
-constexpr int kFormatVersion = 1;
+constexpr int kFormatVersion = 2;
+
+using Json = nlohmann::ordered_json;
+
+MergeRecordFile FromJson(const Json& json) {
+  MergeRecordFile file;
+  file.order.recipe = json.value("recipe", "");
+  file.order.recipe_label = json.value("recipeFile", "");
+  file.order.base = json.value("base", "");
+  for (const Json& adapter : json.value("adapters", Json::array())) {
+    file.order.adapters.push_back({adapter.at("path").get<std::string>(),
+                                   adapter.at("weight").get<double>()});
+  }
+  file.order.profile = json.value("profile", "");
+  file.order.seed = json.at("seed").get<uint64_t>();
+  file.order.directory = json.at("directory").get<std::string>();
+  file.code_version = json.at("codeVersion").get<std::string>();
+  for (const Json& input : json.at("inputs")) {
+    file.inputs.push_back({input.at("model").get<std::string>(),
+                           input.at("content").get<std::string>()});
+  }
+  file.digest = json.at("digest").get<std::string>();
+  file.tensors = json.at("tensors").get<std::map<std::string, std::string>>();
+  return file;
+}
 
 }  // namespace
 
@@ -21,46 +43,45 @@ absl::StatusOr<MergeRecordFile> MergeRecordFile::Read(const std::string& path) {
     return absl::DataLossError(
         absl::StrCat(path, " is no merge record: ", what));
   };
-  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const Json json = Json::parse(text, nullptr, false);
   if (!json.is_object()) return damaged("it is not a JSON object");
-  MergeRecordFile file;
   try {
     if (json.at("formatVersion").get<int>() != kFormatVersion) {
-      return damaged("formatVersion is not 1");
+      return damaged(absl::StrCat("formatVersion is not ", kFormatVersion));
     }
-    file.base = json.at("base").get<std::string>();
-    for (const auto& adapter : json.at("adapters")) {
-      file.adapters.push_back({adapter.at("path").get<std::string>(),
-                               adapter.at("weight").get<double>()});
-    }
-    const auto parsed = google::protobuf::util::JsonStringToMessage(
-        json.at("record").dump(), &file.record);
-    if (!parsed.ok()) return damaged(std::string(parsed.message()));
+    return FromJson(json);
   } catch (const nlohmann::json::exception& error) {
     return damaged(error.what());
   }
-  return file;
 }
 
 absl::Status MergeRecordFile::Write(const std::string& path) const {
-  google::protobuf::util::JsonPrintOptions options;
-  options.always_print_primitive_fields = true;
-  std::string text;
-  const auto printed =
-      google::protobuf::util::MessageToJsonString(record, &text, options);
-  if (!printed.ok()) {
-    return absl::InternalError(std::string(printed.message()));
-  }
-  nlohmann::ordered_json json;
+  Json json;
   json["formatVersion"] = kFormatVersion;
-  json["base"] = base;
-  json["adapters"] = nlohmann::ordered_json::array();
-  for (const Adapter& adapter : adapters) {
-    json["adapters"].push_back(
-        {{"path", adapter.path}, {"weight", adapter.weight}});
+  json["codeVersion"] = code_version;
+  json["directory"] = order.directory;
+  if (order.base.empty()) {
+    json["recipeFile"] = order.recipe_label;
+    json["recipe"] = order.recipe;
+    json["profile"] = order.profile;
+  } else {
+    json["base"] = order.base;
+    json["adapters"] = Json::array();
+    for (const MergeOrder::Adapter& adapter : order.adapters) {
+      json["adapters"].push_back(
+          {{"path", adapter.path}, {"weight", adapter.weight}});
+    }
   }
-  json["record"] = nlohmann::ordered_json::parse(text);
-  return WriteFile(path, json.dump(2) + "\n");
+  json["seed"] = order.seed;
+  json["inputs"] = Json::array();
+  for (const Input& input : inputs) {
+    json["inputs"].push_back(
+        {{"model", input.model}, {"content", input.content}});
+  }
+  json["digest"] = digest;
+  json["tensors"] = tensors;
+  return WriteFile(
+      path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace cairn

@@ -1,0 +1,15 @@
+#ifndef CAIRN_CORE_BASE_VECTOR_CLONES_H_
+#define CAIRN_CORE_BASE_VECTOR_CLONES_H_
+
+// Before a function: compile it once for each width of vectors and choose when
+// the program starts. Files that use it are compiled without contraction of
+// a*b+c, so that the choice never shows in a result. Sanitizers run before the
+// choice can be made, so their builds have one version.
+#if defined(__x86_64__) && !defined(CAIRN_NO_CLONES)
+#define CAIRN_VECTOR_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CAIRN_VECTOR_CLONES
+#endif
+
+#endif  // CAIRN_CORE_BASE_VECTOR_CLONES_H_

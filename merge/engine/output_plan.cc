@@ -1,0 +1,146 @@
+#include "merge/engine/output_plan.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "merge/method/counter_random.h"
+
+namespace cairn {
+namespace {
+
+constexpr int64_t kTileElements = 1 << 15;
+constexpr int64_t kTileElementsMin = 1 << 12;
+// Stacks, headers' strings and what a process has anyway.
+constexpr int64_t kThreadBytes = 256 << 10;
+
+// Tiles of every input in numbers, the result, and packed bytes twice.
+int64_t TileBytes(int64_t elements, size_t inputs) {
+  return elements * 4 * (static_cast<int64_t>(inputs) + 3);
+}
+
+// The tile of a method that has to see `granule` elements together.
+int64_t TileOf(int64_t elements, int64_t granule) {
+  if (granule <= 1) return elements;
+  return granule * std::max<int64_t>(1, elements / granule);
+}
+
+struct Need {
+  int64_t method = 0;  // bytes of methods and effects
+  int64_t granule = 1;
+  size_t inputs = 1;
+};
+
+// Moves inputs into `order`.
+void Reorder(const std::vector<size_t>& order, PlannedOutput& output) {
+  std::vector<PlannedOutput::Input> inputs;
+  std::vector<MethodTask::Input> tasks;
+  std::optional<size_t> base;
+  for (size_t to = 0; to < order.size(); ++to) {
+    if (output.task.base == order[to]) base = to;
+    inputs.push_back(std::move(output.inputs[order[to]]));
+    tasks.push_back(std::move(output.task.inputs[order[to]]));
+  }
+  output.inputs = std::move(inputs);
+  output.task.inputs = std::move(tasks);
+  output.task.base = base;
+}
+
+}  // namespace
+
+absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
+                                  const OutputOptions& options) {
+  OutputCost cost;
+  std::vector<Need> needs;
+  for (const PlannedOutput& output : plan.outputs) {
+    Need need = {.inputs = output.inputs.size()};
+    int passes = 1;
+    if (output.method != nullptr) {
+      auto method = output.method->make(output.task);
+      if (!method.ok()) {
+        return Annotate(method.status(),
+                        absl::StrCat("tensor ", output.name, ": method ",
+                                     output.method->name));
+      }
+      need.method = (*method)->memory_bytes();
+      need.granule = (*method)->granule();
+      passes += (*method)->passes();
+    }
+    cost.passes_max = std::max(cost.passes_max, passes);
+    for (const PlannedOutput::Input& input : output.inputs) {
+      const SourceTensor* tensor =
+          plan.sources[input.source]->Find(input.tensor);
+      if (tensor->effect != nullptr) {
+        need.method += tensor->effect->memory_bytes();
+      }
+      cost.bytes_read += passes * tensor->spec.size_bytes();
+    }
+    cost.bytes_written += output.spec().size_bytes();
+    needs.push_back(need);
+  }
+  const auto bytes = [&](int threads, int64_t tile) {
+    // The most that as many tensors take as there are threads.
+    std::vector<int64_t> each;
+    for (const Need& need : needs) {
+      each.push_back(kThreadBytes + need.method +
+                     TileBytes(TileOf(tile, need.granule), need.inputs));
+    }
+    std::sort(each.rbegin(), each.rend());
+    each.resize(std::min(each.size(), static_cast<size_t>(threads)));
+    return std::accumulate(each.begin(), each.end(), int64_t{0});
+  };
+  cost.threads = std::max(1, options.threads);
+  cost.tile_elements = kTileElements;
+  while (bytes(cost.threads, cost.tile_elements) > options.memory_bytes &&
+         cost.tile_elements > kTileElementsMin) {
+    cost.tile_elements /= 2;
+  }
+  while (bytes(cost.threads, cost.tile_elements) > options.memory_bytes &&
+         cost.threads > 1) {
+    --cost.threads;
+  }
+  cost.memory_bytes = bytes(cost.threads, cost.tile_elements);
+  if (cost.memory_bytes <= options.memory_bytes) return cost;
+  return ReasonedError(
+      absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
+      absl::StrCat("this merge takes ", cost.memory_bytes,
+                   " bytes of memory and ", options.memory_bytes,
+                   " were granted: raise --memory"));
+}
+
+absl::Status BindInputs(OutputPlan& plan) {
+  std::vector<uint64_t> content;
+  for (const auto& source : plan.sources) {
+    CAIRN_ASSIGN_OR_RETURN(content.emplace_back(), source->SampleContent());
+  }
+  for (PlannedOutput& output : plan.outputs) {
+    if (output.method == nullptr) continue;
+    const auto key = [&](size_t i) {
+      return std::make_tuple(content[output.inputs[i].source],
+                             output.inputs[i].tensor,
+                             output.task.inputs[i].parameters);
+    };
+    std::vector<size_t> order(output.inputs.size());
+    std::iota(order.begin(), order.end(), size_t{0});
+    if (output.method->is_symmetric) {
+      std::stable_sort(order.begin(), order.end(),
+                       [&](size_t a, size_t b) { return key(a) < key(b); });
+      Reorder(order, output);
+    }
+    // Equal models draw apart.
+    std::map<uint64_t, uint64_t> seen;
+    for (size_t i = 0; i < output.inputs.size(); ++i) {
+      const uint64_t model = content[output.inputs[i].source];
+      output.task.inputs[i].random_key =
+          RandomKey(plan.seed, model + seen[model]++, output.name);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn

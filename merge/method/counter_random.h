@@ -1,0 +1,29 @@
+#ifndef CAIRN_MERGE_METHOD_COUNTER_RANDOM_H_
+#define CAIRN_MERGE_METHOD_COUNTER_RANDOM_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+
+namespace cairn {
+
+// Random numbers that are a function of what they are for, so that they do not
+// depend on threads, tiles or order: Philox4x32-10 (Salmon et al. 2011,
+// "Parallel random numbers: as easy as 1, 2, 3").
+
+// One block of four words for a counter.
+struct PhiloxBlock {
+  uint32_t words[4];
+};
+PhiloxBlock Philox(const uint32_t (&counter)[4], uint64_t key);
+
+// A key for the elements of one tensor of one input of one merge.
+uint64_t RandomKey(uint64_t seed, uint64_t input, absl::string_view tensor);
+
+// Fills `out` with the words of elements [first, first + count) of a stream.
+void RandomWords(uint64_t key, int64_t first, uint32_t* out, size_t count);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_METHOD_COUNTER_RANDOM_H_

@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <utility>
+
+#include "merge/method/method_makers.h"
+#include "merge/method/tensor_method.h"
+
+namespace cairn {
+namespace {
+
+std::vector<MethodSpec> MakeList() {
+  std::vector<MethodSpec> list = TaskVectorMethods();
+  for (MethodSpec (*make)() :
+       {&LinearMethod, &PassthroughMethod, &SlerpMethod, &NuslerpMethod,
+        &MultislerpMethod, &KarcherMethod, &ModelStockMethod, &SceMethod,
+        &RamMethod, &RamPlusMethod, &NearswapMethod, &ArceeFusionMethod}) {
+    list.push_back(make());
+  }
+  std::sort(
+      list.begin(), list.end(),
+      [](const MethodSpec& a, const MethodSpec& b) { return a.name < b.name; });
+  return list;
+}
+
+}  // namespace
+
+int64_t MethodTask::elements() const {
+  int64_t product = 1;
+  for (int64_t dimension : shape) product *= dimension;
+  return product;
+}
+
+std::vector<size_t> MethodTask::Others() const {
+  std::vector<size_t> others;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    if (base != i) others.push_back(i);
+  }
+  return others;
+}
+
+const MethodParameter* MethodSpec::Find(absl::string_view parameter) const {
+  for (const MethodParameter& p : parameters) {
+    if (p.name == parameter) return &p;
+  }
+  return nullptr;
+}
+
+absl::Span<const MethodSpec> AllMethods() {
+  static const auto& list = *new std::vector<MethodSpec>(MakeList());
+  return list;
+}
+
+const MethodSpec* FindMethod(absl::string_view name) {
+  for (const MethodSpec& spec : AllMethods()) {
+    if (spec.name == name) return &spec;
+  }
+  return nullptr;
+}
+
+MethodParameter SharedNumber(absl::string_view name, double fallback,
+                             double least, double most) {
+  return {.name = std::string(name),
+          .fallback = fallback,
+          .least = least,
+          .most = most};
+}
+
+MethodParameter SharedBool(absl::string_view name, bool fallback) {
+  return {.name = std::string(name),
+          .kind = MethodParameter::Kind::kBool,
+          .fallback = fallback ? 1.0 : 0.0,
+          .least = 0,
+          .most = 1};
+}
+
+MethodParameter OtherNumber(absl::string_view name,
+                            std::optional<double> fallback, double least,
+                            double most) {
+  return {.name = std::string(name),
+          .scope = MethodParameter::Scope::kOther,
+          .fallback = fallback,
+          .least = least,
+          .most = most};
+}
+
+}  // namespace cairn

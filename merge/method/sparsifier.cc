@@ -1,0 +1,238 @@
+#include "merge/method/sparsifier.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "merge/method/counter_random.h"
+#include "merge/method/rank_selector.h"
+#include "merge/method/row_ranks.h"
+#include "merge/method/tile_math.h"
+#include "core/base/vector_clones.h"
+
+namespace cairn {
+
+namespace internal {
+
+// Zeroes values whose word is not below `threshold`.
+CAIRN_VECTOR_CLONES void KeepBelow(const uint32_t* words, uint32_t threshold,
+                                   float* values, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    values[i] = words[i] < threshold ? values[i] : 0.0f;
+  }
+}
+
+}  // namespace internal
+
+namespace {
+
+// Sums of magnitudes before and after.
+class L1Match {
+ public:
+  void Add(const float* before, const float* after, size_t count) {
+    AddL1(before, count, before_);
+    AddL1(after, count, after_);
+  }
+  float factor() const {
+    constexpr double kTiny = 1e-7;
+    if (before_ < kTiny || after_ < kTiny) return 1.0f;
+    return static_cast<float>(before_ / after_);
+  }
+
+ private:
+  double before_ = 0, after_ = 0;
+};
+
+class KeepAll : public Sparsifier {
+ public:
+  void Apply(int64_t, float*, size_t) override {}
+};
+
+class DropAll : public Sparsifier {
+ public:
+  void Apply(int64_t, float* values, size_t count) override {
+    std::fill_n(values, count, 0.0f);
+  }
+};
+
+// Keeps a window of the ranks of magnitudes.
+class RankTrim : public Sparsifier {
+ public:
+  RankTrim(int64_t begin, int64_t end, bool is_rescaled)
+      : window_(begin, end), is_rescaled_(is_rescaled) {}
+
+  int passes() const override {
+    return RankWindow::kPasses + (is_rescaled_ ? 1 : 0);
+  }
+  int64_t memory_bytes() const override { return RankWindow::MemoryBytes(); }
+  void Observe(int pass, int64_t, const float* values, size_t count) override {
+    if (pass < RankWindow::kPasses) {
+      window_.Count(pass, values, count);
+      return;
+    }
+    kept_.assign(values, values + count);
+    window_.Apply(kept_.data(), count);
+    sums_.Add(values, kept_.data(), count);
+  }
+  void EndPass(int pass) override {
+    if (pass < RankWindow::kPasses) {
+      window_.EndPass(pass);
+    } else {
+      factor_ = sums_.factor();
+    }
+    window_.Rewind();
+  }
+  void Apply(int64_t, float* values, size_t count) override {
+    window_.Apply(values, count);
+    if (factor_ != 1.0f) Scale(factor_, values, values, count);
+  }
+
+ private:
+  RankWindow window_;
+  const bool is_rescaled_;
+  std::vector<float> kept_;
+  L1Match sums_;
+  float factor_ = 1;
+};
+
+class RandomDrop : public Sparsifier {
+ public:
+  RandomDrop(double density, uint64_t key, bool is_rescaled)
+      : threshold_(static_cast<uint32_t>(std::ldexp(density, 32))),
+        key_(key),
+        is_rescaled_(is_rescaled) {}
+
+  int passes() const override { return is_rescaled_ ? 1 : 0; }
+  void Observe(int, int64_t first, const float* values, size_t count) override {
+    kept_.assign(values, values + count);
+    Drop(first, kept_.data(), count);
+    sums_.Add(values, kept_.data(), count);
+  }
+  void EndPass(int) override { factor_ = sums_.factor(); }
+  void Apply(int64_t first, float* values, size_t count) override {
+    Drop(first, values, count);
+    if (factor_ != 1.0f) Scale(factor_, values, values, count);
+  }
+
+ private:
+  void Drop(int64_t first, float* values, size_t count) const {
+    uint32_t words[1024];
+    for (size_t i = 0; i < count; i += std::size(words)) {
+      const size_t n = std::min(std::size(words), count - i);
+      RandomWords(key_, first + static_cast<int64_t>(i), words, n);
+      internal::KeepBelow(words, threshold_, values + i, n);
+    }
+  }
+
+  const uint32_t threshold_;
+  const uint64_t key_;
+  const bool is_rescaled_;
+  std::vector<float> kept_;
+  L1Match sums_;
+  float factor_ = 1;
+};
+
+// The choice is made in the first pass and remembered, a bit an element.
+class RankedDrop : public Sparsifier {
+ public:
+  RankedDrop(const std::vector<int64_t>& shape, double density, double epsilon,
+             uint64_t key, bool is_rescaled)
+      : stride_(1), key_(key), is_rescaled_(is_rescaled) {
+    int64_t elements = 1;
+    for (int64_t dimension : shape) elements *= dimension;
+    length_ = shape.size() < 2 ? elements : shape[1];
+    for (size_t i = 2; i < shape.size(); ++i) stride_ *= shape[i];
+    bits_.resize(static_cast<size_t>((elements + 63) / 64));
+    chooser_.emplace(static_cast<size_t>(length_), density, epsilon);
+  }
+
+  int64_t granule() const override {
+    return std::max<int64_t>(1, length_ * stride_);
+  }
+  int passes() const override { return 1; }
+  int64_t memory_bytes() const override {
+    return static_cast<int64_t>(bits_.size() * sizeof(uint64_t)) +
+           length_ * 16 + granule() * 8;
+  }
+
+  void Observe(int, int64_t first, const float* values, size_t count) override {
+    words_.resize(count);
+    kept_.assign(values, values + count);
+    RandomWords(key_, first, words_.data(), count);
+    const auto length = static_cast<size_t>(length_);
+    const auto stride = static_cast<size_t>(stride_);
+    for (size_t block = 0; block < count; block += length * stride) {
+      for (size_t lane = 0; lane < stride; ++lane) {
+        chooser_->Choose(values + block + lane, words_.data() + block + lane,
+                         stride, kept_.data() + block + lane);
+      }
+    }
+    for (size_t i = 0; i < count; ++i) {
+      if (words_[i] == 0) continue;
+      const auto at = static_cast<size_t>(first) + i;
+      bits_[at / 64] |= uint64_t{1} << (at % 64);
+    }
+    sums_.Add(values, kept_.data(), count);
+  }
+  void EndPass(int) override {
+    if (is_rescaled_) factor_ = sums_.factor();
+  }
+  void Apply(int64_t first, float* values, size_t count) override {
+    for (size_t i = 0; i < count; ++i) {
+      const auto at = static_cast<size_t>(first) + i;
+      const bool is_kept = (bits_[at / 64] >> (at % 64)) & 1;
+      values[i] = is_kept ? factor_ * values[i] : 0.0f;
+    }
+  }
+
+ private:
+  int64_t length_ = 1, stride_;
+  const uint64_t key_;
+  const bool is_rescaled_;
+  std::optional<RankedChooser> chooser_;
+  std::vector<uint64_t> bits_;
+  std::vector<uint32_t> words_;
+  std::vector<float> kept_;
+  L1Match sums_;
+  float factor_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Sparsifier> MakeKeepAll() {
+  return std::make_unique<KeepAll>();
+}
+
+std::unique_ptr<Sparsifier> MakeMagnitudeTrim(int64_t elements, double density,
+                                              bool is_rescaled) {
+  if (density <= 0 || elements == 0) return std::make_unique<DropAll>();
+  const auto kept = std::max<int64_t>(
+      1, static_cast<int64_t>(density * static_cast<double>(elements)));
+  return std::make_unique<RankTrim>(elements - kept, elements, is_rescaled);
+}
+
+std::unique_ptr<Sparsifier> MakeOutlierTrim(int64_t elements, double density,
+                                            double gamma, bool is_rescaled) {
+  const auto count = static_cast<double>(elements);
+  const auto kept = static_cast<int64_t>(density * count);
+  const auto top = static_cast<int64_t>(gamma * count);
+  const int64_t begin = std::max<int64_t>(0, elements - kept - top);
+  if (kept == 0) return std::make_unique<DropAll>();
+  return std::make_unique<RankTrim>(begin, begin + kept, is_rescaled);
+}
+
+std::unique_ptr<Sparsifier> MakeRandomDrop(double density, uint64_t key,
+                                           bool is_rescaled) {
+  return std::make_unique<RandomDrop>(density, key, is_rescaled);
+}
+
+std::unique_ptr<Sparsifier> MakeRankedDrop(const std::vector<int64_t>& shape,
+                                           double density, double epsilon,
+                                           uint64_t key, bool is_rescaled) {
+  if (density <= 0) return std::make_unique<DropAll>();
+  return std::make_unique<RankedDrop>(shape, density, epsilon, key,
+                                      is_rescaled);
+}
+
+}  // namespace cairn

@@ -1,0 +1,225 @@
+#include "merge/method/task_vector_method.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "merge/method/method_makers.h"
+#include "merge/method/tile_math.h"
+
+namespace cairn {
+
+TaskVectorMethod::TaskVectorMethod(
+    MethodTask task, Consensus consensus,
+    std::vector<std::unique_ptr<Sparsifier>> sparsifiers)
+    : task_(std::move(task)),
+      consensus_(consensus),
+      others_(task_.Others()),
+      sparsifiers_(std::move(sparsifiers)) {
+  double sum = 0;
+  for (size_t i : others_) {
+    const double weight = task_.inputs[i].parameters.at("weight");
+    weights_.push_back(static_cast<float>(weight));
+    sum += weight;
+  }
+  if (std::abs(sum) >= 1e-8) divisor_ = static_cast<float>(sum);
+}
+
+int64_t TaskVectorMethod::granule() const {
+  int64_t granule = 1;
+  for (const auto& s : sparsifiers_) granule = std::max(granule, s->granule());
+  // Several short rows at a time.
+  constexpr auto kBlock = static_cast<int64_t>(kSumBlock);
+  return granule == 1 ? 1 : granule * std::max<int64_t>(1, kBlock / granule);
+}
+
+size_t TaskVectorMethod::StripElements() const {
+  const int64_t unit = granule();
+  return unit == 1 ? kSumBlock : static_cast<size_t>(unit);
+}
+
+int TaskVectorMethod::passes() const {
+  int passes = 0;
+  for (const auto& s : sparsifiers_) passes = std::max(passes, s->passes());
+  return passes;
+}
+
+int64_t TaskVectorMethod::memory_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& s : sparsifiers_) bytes += s->memory_bytes();
+  return bytes + static_cast<int64_t>((others_.size() + 1) * StripElements() *
+                                      sizeof(float));
+}
+
+void TaskVectorMethod::Observe(int pass, const InputTile& tile) {
+  const size_t unit = StripElements();
+  deltas_.resize(1);
+  deltas_[0].resize(unit);
+  float* delta = deltas_[0].data();
+  const float* base = tile.inputs[*task_.base];
+  for (size_t k = 0; k < others_.size(); ++k) {
+    if (pass >= sparsifiers_[k]->passes()) continue;
+    const float* values = tile.inputs[others_[k]];
+    for (size_t begin = 0; begin < tile.count; begin += unit) {
+      const size_t count = std::min(unit, tile.count - begin);
+      Subtract(values + begin, base + begin, delta, count);
+      sparsifiers_[k]->Observe(pass, tile.first + static_cast<int64_t>(begin),
+                               delta, count);
+    }
+  }
+}
+
+absl::Status TaskVectorMethod::EndPass(int pass) {
+  for (auto& s : sparsifiers_) {
+    if (pass < s->passes()) s->EndPass(pass);
+  }
+  return absl::OkStatus();
+}
+
+void TaskVectorMethod::Combine(const InputTile& tile, float* out) {
+  const size_t unit = StripElements();
+  if (deltas_.size() != others_.size() || divisors_.size() != unit) {
+    deltas_.assign(others_.size(), std::vector<float>(unit));
+    divisors_.resize(unit);
+  }
+  for (size_t begin = 0; begin < tile.count; begin += unit) {
+    CombineStrip(tile, begin, std::min(unit, tile.count - begin), out + begin);
+  }
+}
+
+void TaskVectorMethod::CombineStrip(const InputTile& tile, size_t begin,
+                                    size_t count, float* out) {
+  const float* base = tile.inputs[*task_.base] + begin;
+  const int64_t first = tile.first + static_cast<int64_t>(begin);
+  std::vector<const float*> weighted;
+  if (consensus_ == Consensus::kNone) std::fill_n(out, count, 0.0f);
+  for (size_t k = 0; k < others_.size(); ++k) {
+    float* delta = deltas_[k].data();
+    Subtract(tile.inputs[others_[k]] + begin, base, delta, count);
+    sparsifiers_[k]->Apply(first, delta, count);
+    if (consensus_ == Consensus::kNone) {
+      AddScaledTo(weights_[k], delta, out, count);
+    } else {
+      Scale(weights_[k], delta, delta, count);
+      weighted.push_back(delta);
+    }
+  }
+  const bool is_normalized = task_.Shared("normalize") != 0;
+  auto factor = static_cast<float>(task_.Shared("lambda"));
+  if (consensus_ == Consensus::kSum) {
+    SumAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
+                divisors_.data(), count);
+    if (is_normalized) DivideWhereNotZero(divisors_.data(), out, count);
+  } else if (is_normalized) {
+    factor = static_cast<float>(task_.Shared("lambda") /
+                                static_cast<double>(divisor_));
+  }
+  if (factor != 1.0f) Scale(factor, out, out, count);
+  Add(out, base, out, count);
+}
+
+namespace {
+
+using Consensus = TaskVectorMethod::Consensus;
+
+enum class Sparsity { kNone, kMagnitude, kRandom, kOutliers, kRanked };
+
+// The name says what kind of task-vector method it is.
+template <Consensus consensus, Sparsity sparsity>
+absl::StatusOr<std::unique_ptr<TensorMethod>> Make(MethodTask task) {
+  const bool is_rescaled = task.Shared("rescale") != 0;
+  const int64_t elements = task.elements();
+  std::vector<std::unique_ptr<Sparsifier>> sparsifiers;
+  for (size_t i : task.Others()) {
+    const auto& parameters = task.inputs[i].parameters;
+    const double density = parameters.at("density");
+    std::unique_ptr<Sparsifier> made;
+    if (sparsity == Sparsity::kNone || density >= 1) {
+      made = MakeKeepAll();
+    } else if (sparsity == Sparsity::kMagnitude) {
+      made = MakeMagnitudeTrim(elements, density, is_rescaled);
+    } else if (sparsity == Sparsity::kOutliers) {
+      made = MakeOutlierTrim(elements, density, parameters.at("gamma"),
+                             is_rescaled);
+    } else if (sparsity == Sparsity::kRandom) {
+      made = MakeRandomDrop(density, task.inputs[i].random_key, is_rescaled);
+    } else {
+      const double epsilon = parameters.at("epsilon");
+      if (density > 0 && (density + epsilon >= 1 || density - epsilon <= 0)) {
+        return absl::InvalidArgumentError(
+            "parameter epsilon: density + epsilon and density - epsilon must "
+            "lie between 0 and 1");
+      }
+      made = MakeRankedDrop(task.shape, density, epsilon,
+                            task.inputs[i].random_key, is_rescaled);
+    }
+    sparsifiers.push_back(std::move(made));
+  }
+  return std::make_unique<TaskVectorMethod>(std::move(task), consensus,
+                                            std::move(sparsifiers));
+}
+
+struct Row {
+  const char* name;
+  const char* source;
+  bool is_normalized;
+  bool is_rescaled;
+  Sparsity sparsity;
+  absl::StatusOr<std::unique_ptr<TensorMethod>> (*make)(MethodTask);
+};
+
+constexpr Row kRows[] = {
+    {"task_arithmetic", "arXiv 2212.04089: base + lambda x sum of weight x tau",
+     false, false, Sparsity::kNone, Make<Consensus::kNone, Sparsity::kNone>},
+    {"ties",
+     "arXiv 2306.01708: keep the largest of each tau, elect signs, mean of "
+     "those that agree",
+     true, false, Sparsity::kMagnitude,
+     Make<Consensus::kSum, Sparsity::kMagnitude>},
+    {"dare_linear", "arXiv 2311.03099: drop at random, rescale, sum", false,
+     true, Sparsity::kRandom, Make<Consensus::kNone, Sparsity::kRandom>},
+    {"dare_ties", "arXiv 2311.03099: drop at random, rescale, then TIES", false,
+     true, Sparsity::kRandom, Make<Consensus::kSum, Sparsity::kRandom>},
+    {"breadcrumbs",
+     "arXiv 2312.06795: drop the largest gamma and the smallest, sum", false,
+     false, Sparsity::kOutliers, Make<Consensus::kNone, Sparsity::kOutliers>},
+    {"breadcrumbs_ties", "arXiv 2312.06795 with TIES' signs", false, false,
+     Sparsity::kOutliers, Make<Consensus::kSum, Sparsity::kOutliers>},
+    {"della",
+     "arXiv 2406.11617: drop at random, large ones less often, then TIES", true,
+     true, Sparsity::kRanked, Make<Consensus::kSum, Sparsity::kRanked>},
+    {"della_linear", "arXiv 2406.11617 without TIES' signs", false, true,
+     Sparsity::kRanked, Make<Consensus::kNone, Sparsity::kRanked>},
+};
+
+}  // namespace
+
+std::vector<MethodSpec> TaskVectorMethods() {
+  std::vector<MethodSpec> methods;
+  for (const Row& row : kRows) {
+    MethodSpec spec = {
+        .name = row.name,
+        .source = row.source,
+        .base = MethodSpec::Base::kRequired,
+        .is_random = row.sparsity == Sparsity::kRandom ||
+                     row.sparsity == Sparsity::kRanked,
+        .parameters = {SharedBool("int8_mask", false),
+                       SharedBool("normalize", row.is_normalized),
+                       SharedBool("rescale", row.is_rescaled),
+                       SharedNumber("lambda", 1.0, -kLargest, kLargest),
+                       OtherNumber("weight", std::nullopt, -kLargest, kLargest),
+                       OtherNumber("density", 1.0, 0, 1)},
+        .make = row.make};
+    if (row.sparsity == Sparsity::kOutliers) {
+      spec.parameters.push_back(OtherNumber("gamma", 0.01, 0, 1));
+    }
+    if (row.sparsity == Sparsity::kRanked) {
+      spec.parameters.push_back(OtherNumber("epsilon", 0.15, 0, 1));
+    }
+    methods.push_back(std::move(spec));
+  }
+  return methods;
+}
+
+}  // namespace cairn

@@ -1,0 +1,107 @@
+#ifndef CAIRN_MERGE_METHOD_TENSOR_METHOD_H_
+#define CAIRN_MERGE_METHOD_TENSOR_METHOD_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace cairn {
+
+// One tensor that is to be merged from several.
+struct MethodTask {
+  struct Input {
+    std::map<std::string, double> parameters;
+    uint64_t random_key = 0;  // of this input's stream for this tensor
+  };
+
+  std::vector<int64_t> shape;
+  std::vector<Input> inputs;
+  // Which of them is the base; none: the method has no use for one.
+  std::optional<size_t> base;
+  std::map<std::string, double> parameters;  // that all inputs share
+
+  int64_t elements() const;
+  double Shared(const std::string& name) const { return parameters.at(name); }
+  // The inputs but for the base.
+  std::vector<size_t> Others() const;
+};
+
+// The same range of every input, in the order of the task's inputs.
+struct InputTile {
+  int64_t first = 0;
+  size_t count = 0;
+  std::vector<const float*> inputs;
+};
+
+// How one tensor is merged. The tensor is read in order, tile by tile:
+// passes() times for Observe(), once more for Combine(). Tiles hold whole
+// multiples of granule() and of kSumBlock elements where those are smaller
+// than the tensor. All arithmetic is float32, with sums over a tensor in
+// double, and depends on no tile. Not thread-safe.
+class TensorMethod {
+ public:
+  virtual ~TensorMethod() = default;
+
+  // Elements that have to be seen together, for example a row.
+  virtual int64_t granule() const { return 1; }
+  virtual int passes() const { return 0; }
+  // Bytes held besides tiles.
+  virtual int64_t memory_bytes() const { return 0; }
+  virtual void Observe(int /*pass*/, const InputTile& /*tile*/) {}
+  virtual absl::Status EndPass(int /*pass*/) { return absl::OkStatus(); }
+  // Fills `out` with the merged elements of the tile.
+  virtual void Combine(const InputTile& tile, float* out) = 0;
+};
+
+// A parameter of a method.
+struct MethodParameter {
+  enum class Scope { kShared, kInput, kOther };  // kOther: all but the base
+  enum class Kind { kNumber, kInteger, kBool };
+
+  std::string name;
+  Scope scope = Scope::kShared;
+  Kind kind = Kind::kNumber;
+  std::optional<double> fallback = {};  // none: required, unless is_optional
+  double least = 0;
+  double most = 0;
+  bool is_optional = false;
+};
+
+// A method by its name in recipes.
+struct MethodSpec {
+  enum class Base { kIgnored, kOptional, kRequired };
+
+  std::string name;
+  std::string source;  // paper or page, and what it computes
+  Base base = Base::kIgnored;
+  int inputs_min = 1;  // with the base
+  int inputs_max = 1 << 20;
+  int others_min = 0;  // without
+  int others_max = 1 << 20;
+  // Whether the order of the inputs says nothing: they are then taken in an
+  // order of their own.
+  bool is_symmetric = true;
+  bool is_random = false;
+  std::vector<MethodParameter> parameters = {};
+  absl::StatusOr<std::unique_ptr<TensorMethod>> (*make)(MethodTask) = nullptr;
+
+  const MethodParameter* Find(absl::string_view parameter) const;
+};
+
+// All methods, sorted by name.
+absl::Span<const MethodSpec> AllMethods();
+// Null when there is none of that name.
+const MethodSpec* FindMethod(absl::string_view name);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_METHOD_TENSOR_METHOD_H_

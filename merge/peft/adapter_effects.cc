@@ -1,0 +1,193 @@
+#include "merge/peft/adapter_effects.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "core/base/digest.h"
+#include "core/base/json_value.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "core/tensor/byte_source.h"
+#include "core/update/manifest.h"
+#include "merge/delta/update_delta.h"
+#include "merge/engine/model_identity.h"
+#include "merge/peft/peft_adapter.h"
+
+namespace cairn {
+namespace {
+
+// An update's replacement values in place of the base's.
+class OverlayEffect : public TensorEffect {
+ public:
+  OverlayEffect(std::shared_ptr<const Update> update, std::string tensor,
+                DType dtype)
+      : update_(std::move(update)), tensor_(std::move(tensor)), dtype_(dtype) {}
+
+  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
+    std::vector<char> bytes(values.size() *
+                            static_cast<size_t>(DTypeBits(dtype_) / 8));
+    FromFloats(dtype_, values, absl::MakeSpan(bytes));
+    CAIRN_RETURN_IF_ERROR(
+        update_->Overlay(tensor_, first, absl::MakeSpan(bytes)));
+    ToFloats(dtype_, bytes, values);
+    return absl::OkStatus();
+  }
+  absl::Status AddChange(int64_t first, absl::Span<const float> base,
+                         float weight, absl::Span<float> sum) const override {
+    std::vector<float> tuned(base.begin(), base.end());
+    CAIRN_RETURN_IF_ERROR(Apply(first, absl::MakeSpan(tuned)));
+    for (size_t i = 0; i < tuned.size(); ++i) {
+      sum[i] += weight * (tuned[i] - base[i]);
+    }
+    return absl::OkStatus();
+  }
+  int64_t memory_bytes() const override { return 0; }
+
+ private:
+  const std::shared_ptr<const Update> update_;
+  const std::string tensor_;
+  const DType dtype_;
+};
+
+// One adapter on its base.
+struct Opened {
+  std::string directory;
+  double weight = 1.0;
+  std::string digest;
+  AdapterChanges changes;
+};
+
+// A Cairn update: the base has to be the one that it names.
+absl::StatusOr<AdapterChanges> OpenCairnUpdate(const ModelSource& base,
+                                               const FileMap& files) {
+  auto opened = OpenUpdate(files);
+  if (!opened.ok()) return opened.status();
+  const std::shared_ptr<const Update> update = *std::move(opened);
+  CAIRN_ASSIGN_OR_RETURN(const ModelIdentity identity,
+                         IdentifyModel(*base.checkpoint(), 1));
+  CAIRN_RETURN_IF_ERROR(
+      CheckAgainstBase(*update, identity.tensors, identity.digest));
+  CAIRN_RETURN_IF_ERROR(update->CheckFinite());
+  AdapterChanges changes;
+  for (const TouchedTensor& touched : update->touched()) {
+    changes.effects[touched.name] = std::make_shared<OverlayEffect>(
+        update, touched.name, base.Find(touched.name)->spec.dtype);
+  }
+  return changes;
+}
+
+absl::StatusOr<Opened> Open(const ModelSource& base,
+                            const WeightedAdapter& adapter) {
+  CAIRN_ASSIGN_OR_RETURN(const FileMap files,
+                         OpenDirectorySources(adapter.directory));
+  Opened opened;
+  opened.directory = adapter.directory;
+  opened.weight = adapter.weight;
+  if (files.contains(kUpdateFile)) {
+    CAIRN_ASSIGN_OR_RETURN(opened.changes, OpenCairnUpdate(base, files));
+  } else {
+    for (const char* name : {kAdapterConfigFile, kAdapterWeightsFile}) {
+      if (files.contains(name)) continue;
+      return absl::NotFoundError(absl::StrCat(
+          "has no ", name,
+          files.contains("adapter_model.bin")
+              ? "; adapter_model.bin is a pickle, which is not read: save it "
+                "as safetensors"
+              : ""));
+    }
+    CAIRN_ASSIGN_OR_RETURN(opened.changes,
+                           OpenPeftAdapter(base, *files.at(kAdapterConfigFile),
+                                           files.at(kAdapterWeightsFile)));
+  }
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<v1::File> described,
+                         DescribeUpdateFiles(files));
+  opened.digest = UpdateDigest(described);
+  return opened;
+}
+
+// The weighted sum of what several adapters add.
+absl::StatusOr<AdapterChanges> Sum(const std::vector<Opened>& adapters) {
+  std::map<std::string, std::vector<WeightedEffect>> parts;
+  for (const Opened& adapter : adapters) {
+    const std::string& why = adapter.changes.not_additive;
+    if (!why.empty()) {
+      return ReasonedError(
+          absl::StatusCode::kInvalidArgument, "UNSUPPORTED",
+          absl::StrCat(adapter.directory, ": ", why,
+                       " depends on the base or replaces it, so that it can "
+                       "be merged alone with weight 1 only"));
+    }
+    for (const auto& [name, effect] : adapter.changes.effects) {
+      parts[name].push_back({effect, static_cast<float>(adapter.weight)});
+    }
+  }
+  AdapterChanges sum;
+  for (auto& [name, list] : parts) {
+    sum.effects[name] = MakeSummedEffect(std::move(list));
+  }
+  return sum;
+}
+
+}  // namespace
+
+absl::StatusOr<AdaptedModel> OpenAdapters(
+    const ModelSource& base, std::vector<WeightedAdapter> adapters) {
+  std::vector<Opened> opened;
+  for (const WeightedAdapter& adapter : adapters) {
+    auto one = Open(base, adapter);
+    if (!one.ok()) {
+      absl::Status status = Annotate(one.status(), adapter.directory);
+      return status;
+    }
+    opened.push_back(*std::move(one));
+  }
+  // By content, so that the order in which they are named says nothing.
+  std::stable_sort(
+      opened.begin(), opened.end(), [](const Opened& a, const Opened& b) {
+        return std::tie(a.digest, a.weight) < std::tie(b.digest, b.weight);
+      });
+  Hasher hasher;
+  for (const Opened& adapter : opened) {
+    hasher.Update(absl::StrCat(adapter.digest, " ", adapter.weight, "\n"));
+  }
+  AdapterChanges changes;
+  if (opened.size() == 1 && opened[0].weight == 1) {
+    changes = std::move(opened[0].changes);
+  } else {
+    CAIRN_ASSIGN_OR_RETURN(changes, Sum(opened));
+  }
+  AdaptedModel model;
+  model.effects = {.effects = std::move(changes.effects),
+                   .added = std::move(changes.added),
+                   .digest = hasher.Finish().hex()};
+  model.config = changes.config;
+  return model;
+}
+
+absl::StatusOr<std::string> ApplyToConfig(const ConfigChange& change,
+                                          absl::string_view config_json,
+                                          absl::string_view label) {
+  auto config = nlohmann::ordered_json::parse(
+      config_json.begin(), config_json.end(), nullptr, false);
+  if (!config.is_object()) {
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
+        absl::StrCat(label, "/config.json: is no JSON object"));
+  }
+  if (change.tie_word_embeddings) {
+    config["tie_word_embeddings"] = *change.tie_word_embeddings;
+  }
+  if (change.vocab_size) config["vocab_size"] = *change.vocab_size;
+  return config.dump(2, ' ', false,
+                     nlohmann::ordered_json::error_handler_t::replace) +
+         "\n";
+}
+
+}  // namespace cairn

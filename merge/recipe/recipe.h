@@ -1,0 +1,74 @@
+#ifndef CAIRN_MERGE_RECIPE_RECIPE_H_
+#define CAIRN_MERGE_RECIPE_RECIPE_H_
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace cairn {
+
+// A merge recipe in mergekit's YAML, as it is written.
+
+// The value of a parameter: a number (true is 1), or numbers that are spread
+// evenly over the layers of a slice and interpolated between.
+using Gradient = std::vector<double>;
+// A value for the tensors whose names contain `filter`; "" and "*" are all.
+struct FilteredValue {
+  std::string filter;
+  Gradient value;  // one number, or several
+};
+// Tried in order; the first that matches counts.
+using ParameterSetting = std::vector<FilteredValue>;
+using ParameterSettings = std::map<std::string, ParameterSetting>;
+
+// The value of a setting for a tensor at position t (0 to 1) among the layers;
+// none when no filter matches.
+std::optional<double> EvaluateSetting(const ParameterSetting& setting,
+                                      absl::string_view tensor, double t);
+
+// A model and, of its layers, a range.
+struct RecipeSource {
+  std::string model;                                  // as written
+  std::optional<std::pair<int64_t, int64_t>> layers;  // [first, last)
+  ParameterSettings parameters;
+};
+
+// Some layers of the result: layer i is made of layer i of every source.
+struct RecipeSlice {
+  std::vector<RecipeSource> sources;
+  std::string base_model;  // empty: the recipe's
+  ParameterSettings parameters;
+};
+
+struct Recipe {
+  std::string name;  // of a document that others use
+  std::string method;
+  std::string base_model;  // may be empty
+  // Exactly one of the two is not empty. `models` are whole models.
+  std::vector<RecipeSource> models;
+  std::vector<RecipeSlice> slices;
+  ParameterSettings module_parameters;
+  ParameterSettings parameters;
+  std::string dtype, out_dtype;  // "" or a name such as "bfloat16"
+  std::string tokenizer_source;  // "", "base", "union" or a model
+};
+
+enum class UnknownKeys { kRefuse, kWarn };
+
+// Reads the documents of a recipe. INVALID_ARGUMENT naming `label`, the line
+// and the key for what cannot be read: YAML that is none, an unknown key (a
+// line in `warnings` instead under kWarn), a value of another type, a method
+// or a parameter that there is not, a number out of range.
+absl::StatusOr<std::vector<Recipe>> ParseRecipe(
+    absl::string_view text, absl::string_view label, UnknownKeys unknown_keys,
+    std::vector<std::string>& warnings);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_RECIPE_RECIPE_H_

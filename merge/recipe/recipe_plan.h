@@ -1,0 +1,27 @@
+#ifndef CAIRN_MERGE_RECIPE_RECIPE_PLAN_H_
+#define CAIRN_MERGE_RECIPE_RECIPE_PLAN_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "merge/engine/output_plan.h"
+#include "merge/recipe/recipe.h"
+
+namespace cairn {
+
+// Opens a model as a recipe names it.
+using SourceOpener = std::function<absl::StatusOr<std::shared_ptr<ModelSource>>(
+    const std::string& model)>;
+
+// Plans one document of a recipe from headers alone: which tensors the result
+// has, of which inputs each is made, with which parameters. INVALID_ARGUMENT
+// naming tensor, model and parameter when inputs do not fit each other or the
+// method, or a required parameter is missing.
+absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe, uint64_t seed,
+                                      const SourceOpener& open);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_RECIPE_RECIPE_PLAN_H_
