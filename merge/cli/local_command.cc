@@ -95,7 +95,11 @@ absl::StatusOr<OutputDirectory> OutputDirectory::Resume(
   std::string clean = fs::path(path).lexically_normal();
   while (clean.size() > 1 && clean.back() == '/') clean.pop_back();
   OutputDirectory output(clean);
-  CAIRN_RETURN_IF_ERROR(MakeDirectory(output.partial_));
+  const absl::Status made = MakeDirectory(output.partial_);
+  if (absl::IsNotFound(made)) {  // a file where a directory has to be
+    return absl::InvalidArgumentError(made.message());
+  }
+  CAIRN_RETURN_IF_ERROR(made);
   return output;
 }
 

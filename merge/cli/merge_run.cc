@@ -217,7 +217,12 @@ absl::Status MergeRun::PlanDocument(size_t document,
   const SourceOpener open = [&](const std::string& model) {
     return OpenModel(model, options);
   };
-  CAIRN_ASSIGN_OR_RETURN(stage.plan, PlanRecipe(recipe, order_.seed, open));
+  CAIRN_ASSIGN_OR_RETURN(
+      stage.plan,
+      PlanRecipe(recipe,
+                 {.seed = order_.seed,
+                  .imitates_mergekit = order_.profile == "mergekit"},
+                 open));
   CAIRN_ASSIGN_OR_RETURN(stage.cost, CostOf(stage.plan, options));
   stage.like = recipe.tokenizer_source;
   if (stage.like.empty() || stage.like == "base")

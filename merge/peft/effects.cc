@@ -55,7 +55,7 @@ class LowRankEffect : public TensorEffect {
                        .right = block.right.data(),
                        .rank = block.rank,
                        .columns = block.columns,
-                       .scale = 1.0f},
+                       .scale = block.scale},
                       within, part);
       AddScaled(weight, part, sum.subspan(0, count));
       first += static_cast<int64_t>(count);

@@ -15,18 +15,19 @@ namespace cairn {
 
 using Effect = std::shared_ptr<const TensorEffect>;
 
-// A low-rank change of one [rows, columns] matrix, left * right with the scale
-// already in `left`. A tensor of more axes is one of its flattened matrices.
+// A low-rank change of one [rows, columns] matrix, scale * left * right. A
+// tensor of more axes is one of its flattened matrices.
 struct LowRankBlock {
   std::vector<float> left = {};   // [rows, rank]
   std::vector<float> right = {};  // [rank, columns]
   int64_t rows = 0;
   int64_t rank = 0;
   int64_t columns = 0;
+  float scale = 1;
 };
 
-// values += left * right, block after block; blocks lie one after the other
-// and cover the tensor.
+// values += scale * left * right, block after block; blocks lie one after the
+// other and cover the tensor.
 Effect MakeLowRankEffect(std::vector<LowRankBlock> blocks);
 // values += added, a whole small tensor.
 Effect MakeAddedEffect(std::vector<float> added);

@@ -70,9 +70,11 @@ class PeftReader {
       : base_(base), config_(std::move(config)), weights_(std::move(weights)) {}
 
   absl::StatusOr<AdapterChanges> Read() {
-    CAIRN_ASSIGN_OR_RETURN(
-        const SafetensorsHeader header,
-        SafetensorsHeader::Read(*weights_, kAdapterWeightsFile));
+    auto read = SafetensorsHeader::Read(*weights_, kAdapterWeightsFile);
+    if (!read.ok()) {
+      return absl::DataLossError(read.status().message());
+    }
+    const SafetensorsHeader& header = *read;
     if (header.tensors().empty()) {
       return Refuse("MALFORMED_FILE", "", "is missing: there are none at all");
     }
@@ -317,7 +319,7 @@ class PeftReader {
       block.left = std::move(b);
       block.right = std::move(a);
     }
-    Multiply(block.left, config_.ScaleOf(name));
+    block.scale = static_cast<float>(config_.ScaleOf(name));
     std::vector<LowRankBlock> blocks;
     blocks.push_back(std::move(block));
     Effect change = MakeLowRankEffect(std::move(blocks));
@@ -459,7 +461,7 @@ class PeftReader {
       std::vector<LowRankBlock> blocks;
       for (int64_t e = part.expert; e < part.expert + part.experts; ++e) {
         blocks.push_back(ExpertBlock(part, e, experts, rank, in, a, b));
-        Multiply(blocks.back().left, config_.ScaleOf(name));
+        blocks.back().scale = static_cast<float>(config_.ScaleOf(name));
       }
       Chain(part.tensor, MakeLowRankEffect(std::move(blocks)));
     }

@@ -42,8 +42,12 @@ int64_t CountLayers(const ModelSource& model) {
 
 class RecipePlanner {
  public:
-  RecipePlanner(const Recipe& recipe, const SourceOpener& open)
-      : recipe_(recipe), open_(open), method_(*FindMethod(recipe.method)) {}
+  RecipePlanner(const Recipe& recipe, const RecipeOptions& options,
+                const SourceOpener& open)
+      : recipe_(recipe),
+        options_(options),
+        open_(open),
+        method_(*FindMethod(recipe.method)) {}
 
   absl::StatusOr<OutputPlan> Plan() {
     CAIRN_RETURN_IF_ERROR(MakeSlices());
@@ -172,9 +176,13 @@ class RecipePlanner {
         }
       }
     }
+    RecipeSlice last = slices_.back();
+    const size_t most = slices_.front().sources.size();
+    if (options_.imitates_mergekit && last.sources.size() > most) {
+      last.sources.resize(most);
+    }
     for (const std::string& name : names) {
-      const RecipeSlice& slice =
-          IsBeforeLayers(name) ? slices_.front() : slices_.back();
+      const RecipeSlice& slice = IsBeforeLayers(name) ? slices_.front() : last;
       const std::vector<std::string> inputs(slice.sources.size(), name);
       CAIRN_RETURN_IF_ERROR(PlanTensor(slice, name, inputs, 0));
     }
@@ -384,6 +392,7 @@ class RecipePlanner {
   }
 
   const Recipe& recipe_;
+  const RecipeOptions& options_;
   const SourceOpener& open_;
   const MethodSpec& method_;
   std::vector<RecipeSlice> slices_;
@@ -393,10 +402,12 @@ class RecipePlanner {
 
 }  // namespace
 
-absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe, uint64_t seed,
+absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe,
+                                      const RecipeOptions& options,
                                       const SourceOpener& open) {
-  CAIRN_ASSIGN_OR_RETURN(OutputPlan plan, RecipePlanner(recipe, open).Plan());
-  plan.seed = seed;
+  CAIRN_ASSIGN_OR_RETURN(OutputPlan plan,
+                         RecipePlanner(recipe, options, open).Plan());
+  plan.seed = options.seed;
   return plan;
 }
 

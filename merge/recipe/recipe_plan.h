@@ -15,11 +15,20 @@ namespace cairn {
 using SourceOpener = std::function<absl::StatusOr<std::shared_ptr<ModelSource>>(
     const std::string& model)>;
 
+struct RecipeOptions {
+  uint64_t seed = 0;
+  // Does what mergekit does where that is not what its recipes say: tensors
+  // after the layers are merged of only as many of the last slice's sources as
+  // the first slice has.
+  bool imitates_mergekit = false;
+};
+
 // Plans one document of a recipe from headers alone: which tensors the result
 // has, of which inputs each is made, with which parameters. INVALID_ARGUMENT
 // naming tensor, model and parameter when inputs do not fit each other or the
 // method, or a required parameter is missing.
-absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe, uint64_t seed,
+absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe,
+                                      const RecipeOptions& options,
                                       const SourceOpener& open);
 
 }  // namespace cairn
