@@ -7,10 +7,10 @@
 
 namespace cairn {
 
-// Inner loops of a merge. They use the widest vectors of the machine, but every
-// product and every sum is rounded on its own (never fused) and sums run in a
-// fixed order, so that all machines and all ways of cutting the work into
-// ranges give the same bits.
+// Inner loops of a merge. They use the widest vectors of the machine, but what
+// is rounded, and in which order sums run, is fixed, so that all machines and
+// all ways of cutting the work into ranges give the same bits. Products are
+// fused with sums (one rounding) in low-rank products and nowhere else.
 
 // A product of two small factors, scale * left * right.
 struct LowRankProduct {
@@ -22,9 +22,14 @@ struct LowRankProduct {
 };
 
 // Elements [first, first + out.size()) of the flattened [rows, columns]
-// product. Each is the sum over the rank in ascending order, times scale.
+// product. Each is the sum over the rank in ascending order, fused, times
+// scale.
 void MultiplyLowRank(const LowRankProduct& product, int64_t first,
                      absl::Span<float> out);
+
+// The same range, sum += factor * (the product's elements).
+void AddLowRank(const LowRankProduct& product, float factor, int64_t first,
+                absl::Span<float> sum);
 
 // sum += factor * values
 void AddScaled(float factor, absl::Span<const float> values,

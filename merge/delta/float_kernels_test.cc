@@ -28,16 +28,15 @@ struct Factors {
   LowRankProduct product;
 };
 
-TEST(FloatKernelsTest, ProductSumsInRankOrderWithSeparateRoundings) {
+TEST(FloatKernelsTest, ProductSumsInRankOrderWithOneRoundingATerm) {
   const Factors f(5, 7, 83);
   std::vector<float> got(5 * 83);
   MultiplyLowRank(f.product, 0, absl::MakeSpan(got));
   for (size_t r = 0; r < 5; ++r) {
     for (size_t c = 0; c < 83; ++c) {
-      volatile float sum = 0;  // no fusing, no reordering
+      volatile float sum = 0;  // no reordering
       for (size_t k = 0; k < 7; ++k) {
-        volatile float term = f.left[r * 7 + k] * f.right[k * 83 + c];
-        sum = sum + term;
+        sum = std::fmaf(f.left[r * 7 + k], f.right[k * 83 + c], sum);
       }
       volatile float want = sum * 0.37f;
       ASSERT_EQ(got[r * 83 + c], want) << r << "," << c;
@@ -57,6 +56,24 @@ TEST(FloatKernelsTest, ProductIsTheSameInAnyRange) {
     MultiplyLowRank(f.product, static_cast<int64_t>(begin),
                     absl::MakeSpan(part));
     for (size_t i = 0; i < count; ++i) ASSERT_EQ(part[i], whole[begin + i]);
+  }
+}
+
+TEST(FloatKernelsTest, AddsAProductAsItGivesIt) {
+  const Factors f(11, 9, 300);
+  std::vector<float> product(11 * 300);
+  MultiplyLowRank(f.product, 0, absl::MakeSpan(product));
+  const std::vector<float> before = RandomFloats(11 * 300, 9);
+  for (const size_t first : {size_t{0}, size_t{17}, size_t{299}, size_t{900}}) {
+    std::vector<float> sum(before.begin() + static_cast<ptrdiff_t>(first),
+                           before.end());
+    AddLowRank(f.product, 0.5f, static_cast<int64_t>(first),
+               absl::MakeSpan(sum));
+    for (size_t i = 0; i < sum.size(); ++i) {
+      volatile float term = 0.5f * product[first + i];
+      volatile float want = before[first + i] + term;
+      ASSERT_EQ(sum[i], want) << first << " " << i;
+    }
   }
 }
 

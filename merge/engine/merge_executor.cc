@@ -21,7 +21,7 @@ namespace cairn {
 namespace {
 
 // The arithmetic's version: another one may give other bytes.
-constexpr char kCodeVersion[] = "cairn-merge-1";
+constexpr char kCodeVersion[] = "cairn-merge-2";
 
 // What survives rounding is summed over blocks of this many elements. The
 // changes of a LoRA are spread evenly, so that one block in eight tells.

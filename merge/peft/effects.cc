@@ -43,21 +43,18 @@ class LowRankEffect : public TensorEffect {
 
   absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
                          absl::Span<float> sum) const override {
-    float product[kStrip];
     while (!sum.empty()) {
       const LowRankBlock& block =
           blocks_[static_cast<size_t>(first / block_elements_)];
       const int64_t within = first % block_elements_;
-      const size_t count = std::min(
-          {kStrip, sum.size(), static_cast<size_t>(block_elements_ - within)});
-      const absl::Span<float> part(product, count);
-      MultiplyLowRank({.left = block.left.data(),
-                       .right = block.right.data(),
-                       .rank = block.rank,
-                       .columns = block.columns,
-                       .scale = block.scale},
-                      within, part);
-      AddScaled(weight, part, sum.subspan(0, count));
+      const size_t count =
+          std::min(sum.size(), static_cast<size_t>(block_elements_ - within));
+      AddLowRank({.left = block.left.data(),
+                  .right = block.right.data(),
+                  .rank = block.rank,
+                  .columns = block.columns,
+                  .scale = block.scale},
+                 weight, within, sum.subspan(0, count));
       first += static_cast<int64_t>(count);
       sum.remove_prefix(count);
     }

@@ -17,6 +17,7 @@
 #include "core/tensor/tensor_norm.h"
 #include "core/update/adapter_config.h"
 #include "core/update/update.h"
+#include "merge/peft/adapter_contents.h"
 #include "merge/peft/expert_names.h"
 #include "merge/recipe/output_config.h"
 
@@ -24,44 +25,8 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kConfigBytesMax = 1 << 20;
-constexpr char kPrefix[] = "base_model.model.";
 
-absl::Status Refuse(absl::string_view reason, absl::string_view key,
-                    absl::string_view what) {
-  return ReasonedError(
-      absl::StatusCode::kInvalidArgument, reason,
-      absl::StrCat(kAdapterWeightsFile, ": tensor ", JsonQuote(key), " ", what),
-      {{"file", kAdapterWeightsFile}, {"tensor", std::string(key)}});
-}
-
-// What the file holds for one module.
-struct Module {
-  const TensorEntry* a = nullptr;
-  const TensorEntry* b = nullptr;
-  const TensorEntry* bias = nullptr;  // of B
-  const TensorEntry* magnitude = nullptr;
-  const TensorEntry* ia3 = nullptr;
-  const TensorEntry* tokens = nullptr;
-  bool is_embedding = false;
-};
-
-struct Suffix {
-  const char* text;
-  const TensorEntry* Module::*member;
-  bool is_embedding;
-};
-
-constexpr Suffix kSuffixes[] = {
-    {".lora_A.weight", &Module::a, false},
-    {".lora_B.weight", &Module::b, false},
-    {".lora_B.bias", &Module::bias, false},
-    {".lora_embedding_A", &Module::a, true},
-    {".lora_embedding_B", &Module::b, true},
-    {".lora_magnitude_vector", &Module::magnitude, false},
-    {".lora_magnitude_vector.weight", &Module::magnitude, false},
-    {".ia3_l", &Module::ia3, false},
-    {".token_adapter.trainable_tokens_delta", &Module::tokens, false},
-};
+using Module = AdapterContents::Module;
 
 class PeftReader {
  public:
@@ -76,16 +41,17 @@ class PeftReader {
     }
     const SafetensorsHeader& header = *read;
     if (header.tensors().empty()) {
-      return Refuse("MALFORMED_FILE", "", "is missing: there are none at all");
+      return RefuseTensor("MALFORMED_FILE", "",
+                          "is missing: there are none at all");
     }
     for (const TensorEntry& entry : header.tensors()) {
       CAIRN_RETURN_IF_ERROR(CheckValues(entry));
-      CAIRN_RETURN_IF_ERROR(Sort(entry));
+      CAIRN_RETURN_IF_ERROR(contents_.Add(entry));
     }
-    for (const auto& [name, entry] : whole_) {
+    for (const auto& [name, entry] : contents_.whole) {
       CAIRN_RETURN_IF_ERROR(Replace(name, *entry));
     }
-    for (const auto& [name, module] : modules_) {
+    for (const auto& [name, module] : contents_.modules) {
       CAIRN_RETURN_IF_ERROR(AddModule(name, module));
     }
     CAIRN_RETURN_IF_ERROR(Untie());
@@ -95,46 +61,15 @@ class PeftReader {
  private:
   absl::Status CheckValues(const TensorEntry& entry) const {
     if (!IsNumeric(entry.dtype)) {
-      return Refuse("DTYPE_MISMATCH", entry.name,
-                    absl::StrCat("is ", DTypeName(entry.dtype),
-                                 "; it must be F32, F16 or BF16"));
+      return RefuseTensor("DTYPE_MISMATCH", entry.name,
+                          absl::StrCat("is ", DTypeName(entry.dtype),
+                                       "; it must be F32, F16 or BF16"));
     }
     const auto bytes =
         MakeSliceSource(weights_, entry.begin, entry.end - entry.begin);
     CAIRN_ASSIGN_OR_RETURN(const bool is_finite, IsFinite(entry.dtype, *bytes));
     if (is_finite) return absl::OkStatus();
-    return Refuse("NON_FINITE", entry.name, "holds a NaN or an infinity");
-  }
-
-  // Puts a tensor of the file where it belongs.
-  absl::Status Sort(const TensorEntry& entry) {
-    absl::string_view key = entry.name;
-    if (!absl::ConsumePrefix(&key, kPrefix)) {
-      return Refuse(
-          "MALFORMED_FILE", entry.name,
-          absl::StrCat("does not begin with ", kPrefix, " as peft writes it"));
-    }
-    for (const Suffix& suffix : kSuffixes) {
-      absl::string_view module = key;
-      if (!absl::ConsumeSuffix(&module, suffix.text)) continue;
-      Module& found = modules_[std::string(module)];
-      found.*suffix.member = &entry;
-      found.is_embedding |= suffix.is_embedding;
-      return absl::OkStatus();
-    }
-    if (absl::StrContains(key, ".original_module.")) return absl::OkStatus();
-    std::string name(key);
-    bool is_trained = false;
-    for (const char* wrapper : {".modules_to_save.", ".base_layer."}) {
-      const size_t at = name.find(wrapper);
-      if (at == std::string::npos) continue;
-      name.replace(at, absl::string_view(wrapper).size(), ".");
-      is_trained = true;
-    }
-    // The trained copy wins over another one of the same name.
-    const TensorEntry*& place = whole_[name];
-    if (place == nullptr || is_trained) place = &entry;
-    return absl::OkStatus();
+    return RefuseTensor("NON_FINITE", entry.name, "holds a NaN or an infinity");
   }
 
   // The names that share most with `name` at their two ends.
@@ -161,11 +96,12 @@ class PeftReader {
                                                const TensorEntry& entry) const {
     const SourceTensor* tensor = base_.Find(name);
     if (tensor != nullptr && IsNumeric(tensor->spec.dtype)) return tensor;
-    return Refuse("UNKNOWN_TENSOR", entry.name,
-                  absl::StrCat("changes ", name, ", which the base ",
-                               tensor == nullptr ? "does not have"
-                                                 : "does not have as numbers",
-                               "; nearest are ", NearestNames(name)));
+    return RefuseTensor(
+        "UNKNOWN_TENSOR", entry.name,
+        absl::StrCat(
+            "changes ", name, ", which the base ",
+            tensor == nullptr ? "does not have" : "does not have as numbers",
+            "; nearest are ", NearestNames(name)));
   }
 
   absl::Status Replace(const std::string& name, const TensorEntry& entry) {
@@ -189,10 +125,11 @@ class PeftReader {
             {.name = name, .dtype = tensor->spec.dtype, .shape = entry.shape});
         changes_.config.vocab_size = entry.shape[0];
       } else if (entry.shape != tensor->spec.shape) {
-        return Refuse("SHAPE_MISMATCH", entry.name,
-                      absl::StrCat("has the shape ", ShapeText(entry.shape),
-                                   "; the base has ", name, " as ",
-                                   ShapeText(tensor->spec.shape)));
+        return RefuseTensor(
+            "SHAPE_MISMATCH", entry.name,
+            absl::StrCat("has the shape ", ShapeText(entry.shape),
+                         "; the base has ", name, " as ",
+                         ShapeText(tensor->spec.shape)));
       }
     }
     changes_.effects[name] = MakeReplacedEffect(weights_, entry);
@@ -200,7 +137,7 @@ class PeftReader {
     const bool is_copy = absl::StrContains(entry.name, ".base_layer.weight");
     if (!is_copy) {
       changes_.not_additive =
-          absl::StrCat(name, " saved whole (modules_to_save or bias)");
+          absl::StrCat(name, " saved whole (contents_.modulesto_save or bias)");
     }
     return absl::OkStatus();
   }
@@ -228,14 +165,15 @@ class PeftReader {
           : module.b != nullptr
               ? *module.b
               : *(module.bias ? module.bias : module.magnitude);
-      return Refuse("MALFORMED_FILE", there.name,
-                    absl::StrCat("stands without the ",
-                                 module.a == nullptr ? "lora_A" : "lora_B",
-                                 " of its module"));
+      return RefuseTensor(
+          "MALFORMED_FILE", there.name,
+          absl::StrCat("stands without the ",
+                       module.a == nullptr ? "lora_A" : "lora_B",
+                       " of its module"));
     }
     if (config_.is_ia3) {
-      return Refuse("UNSUPPORTED", module.a->name,
-                    "is a factor of a LoRA in an adapter of type IA3");
+      return RefuseTensor("UNSUPPORTED", module.a->name,
+                          "is a factor of a LoRA in an adapter of type IA3");
     }
     const bool is_expert = !config_.target_parameters.empty() &&
                            base_.Find(name + ".weight") == nullptr &&
@@ -264,18 +202,20 @@ class PeftReader {
   absl::Status CheckRank(const std::string& name, const Module& module,
                          int64_t rank) const {
     if (!config_.Targets(name)) {
-      return Refuse("MALFORMED_FILE", module.a->name,
-                    absl::StrCat("belongs to a module that target_modules in ",
-                                 kAdapterConfigFile,
-                                 " does not name, so peft would not use it"));
+      return RefuseTensor(
+          "MALFORMED_FILE", module.a->name,
+          absl::StrCat("belongs to a module that target_modules in ",
+                       kAdapterConfigFile,
+                       " does not name, so peft would not use it"));
     }
     for (const auto& [factor, axis] :
          {std::pair(module.a, size_t{0}), {module.b, size_t{1}}}) {
       if (factor->shape.size() >= 2 && factor->shape[axis] == rank) continue;
-      return Refuse("SHAPE_MISMATCH", factor->name,
-                    absl::StrCat("has the shape ", ShapeText(factor->shape),
-                                 " but ", kAdapterConfigFile, " gives ", name,
-                                 " the rank ", rank));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", factor->name,
+          absl::StrCat("has the shape ", ShapeText(factor->shape), " but ",
+                       kAdapterConfigFile, " gives ", name, " the rank ",
+                       rank));
     }
     return absl::OkStatus();
   }
@@ -302,7 +242,7 @@ class PeftReader {
         std::equal(shape.begin() + 1, shape.end(), module.a->shape.begin() + 1);
     if (shape.empty() || shape[0] != rows || Tail(shape) != columns ||
         !has_tail || (!is_transposed && !fits_axes)) {
-      return Refuse(
+      return RefuseTensor(
           "SHAPE_MISMATCH", module.a->name,
           absl::StrCat("and its lora_B give ", name, " a change of ",
                        ShapeText({rows, columns}), "; the base has ",
@@ -330,8 +270,8 @@ class PeftReader {
                                       is_transposed ? 1 : Tail(shape),
                                       is_transposed ? columns : rows));
     } else if (module.magnitude != nullptr) {
-      return Refuse("UNSUPPORTED", module.magnitude->name,
-                    "belongs to DoRA, but use_dora is not set");
+      return RefuseTensor("UNSUPPORTED", module.magnitude->name,
+                          "belongs to DoRA, but use_dora is not set");
     }
     Chain(tensor_name, std::move(change));
     return absl::OkStatus();
@@ -364,7 +304,7 @@ class PeftReader {
   // Puts an effect after what the tensor has already.
   void Chain(const std::string& tensor, Effect effect) {
     Effect& place = changes_.effects[tensor];
-    const bool is_copy = whole_.contains(tensor) &&
+    const bool is_copy = contents_.whole.contains(tensor) &&
                          changes_.not_additive.empty() && IsSameShape(tensor);
     if (place == nullptr || is_copy) {
       place = std::move(effect);
@@ -375,7 +315,8 @@ class PeftReader {
 
   bool IsSameShape(const std::string& tensor) const {
     const SourceTensor* found = base_.Find(tensor);
-    return found != nullptr && found->spec.shape == whole_.at(tensor)->shape;
+    return found != nullptr &&
+           found->spec.shape == contents_.whole.at(tensor)->shape;
   }
 
   absl::Status AddBias(const std::string& name, const Module& module) {
@@ -384,7 +325,7 @@ class PeftReader {
     CAIRN_ASSIGN_OR_RETURN(const SourceTensor* tensor,
                            FindBase(bias, *module.bias));
     if (tensor->spec.shape != module.bias->shape) {
-      return Refuse(
+      return RefuseTensor(
           "SHAPE_MISMATCH", module.bias->name,
           absl::StrCat("has the shape ", ShapeText(module.bias->shape),
                        "; the base has ", bias, " as ",
@@ -401,7 +342,7 @@ class PeftReader {
                                   int64_t inner, int64_t vectors) {
     if (module.magnitude == nullptr ||
         module.magnitude->elements() != vectors) {
-      return Refuse(
+      return RefuseTensor(
           "SHAPE_MISMATCH",
           module.magnitude == nullptr ? module.a->name : module.magnitude->name,
           absl::StrCat("needs a lora_magnitude_vector of ", vectors,
@@ -425,7 +366,8 @@ class PeftReader {
     // Two parameters of one module are wrapped one in the other.
     const bool is_inner = absl::EndsWith(name, ".base_layer");
     if (is_inner) name.resize(name.size() - std::string(".base_layer").size());
-    const bool is_one = !is_inner && !modules_.contains(key + ".base_layer");
+    const bool is_one =
+        !is_inner && !contents_.modules.contains(key + ".base_layer");
     bool is_gate_up = is_inner;
     if (is_one) {
       for (const std::string& parameter : config_.target_parameters) {
@@ -437,10 +379,11 @@ class PeftReader {
         module.a->shape.size() == 2 && module.b->shape.size() == 2;
     if (!is_matrix || module.a->shape[0] % rank != 0 ||
         module.b->shape[1] != module.a->shape[0]) {
-      return Refuse("SHAPE_MISMATCH", module.a->name,
-                    absl::StrCat("and its lora_B hold the factors of experts "
-                                 "of rank ",
-                                 rank, "; their shapes do not fit"));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", module.a->name,
+          absl::StrCat("and its lora_B hold the factors of experts "
+                       "of rank ",
+                       rank, "; their shapes do not fit"));
     }
     const int64_t experts = module.a->shape[0] / rank;
     const int64_t in = module.a->shape[1], out = module.b->shape[0];
@@ -449,11 +392,12 @@ class PeftReader {
         is_gate_up ? ExpertParameter::kGateUp : ExpertParameter::kDown, experts,
         in, out);
     if (parts.empty()) {
-      return Refuse("UNKNOWN_TENSOR", module.a->name,
-                    absl::StrCat("changes the experts of ", name,
-                                 ", which the base does not have in shapes "
-                                 "that fit; nearest are ",
-                                 NearestNames(name)));
+      return RefuseTensor(
+          "UNKNOWN_TENSOR", module.a->name,
+          absl::StrCat("changes the experts of ", name,
+                       ", which the base does not have in shapes "
+                       "that fit; nearest are ",
+                       NearestNames(name)));
     }
     CAIRN_ASSIGN_OR_RETURN(const std::vector<float> a, ReadAll(*module.a));
     CAIRN_ASSIGN_OR_RETURN(const std::vector<float> b, ReadAll(*module.b));
@@ -505,11 +449,12 @@ class PeftReader {
         entry.shape[1] != shape[1] ||
         std::any_of(rows->begin(), rows->end(),
                     [&](int64_t row) { return row >= shape[0]; })) {
-      return Refuse("SHAPE_MISMATCH", entry.name,
-                    absl::StrCat("has the shape ", ShapeText(entry.shape),
-                                 ", which does not fit "
-                                 "trainable_token_indices and the base's ",
-                                 tensor_name, " ", ShapeText(shape)));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", entry.name,
+          absl::StrCat("has the shape ", ShapeText(entry.shape),
+                       ", which does not fit "
+                       "trainable_token_indices and the base's ",
+                       tensor_name, " ", ShapeText(shape)));
     }
     CAIRN_ASSIGN_OR_RETURN(std::vector<float> values, ReadAll(entry));
     changes_.not_additive = absl::StrCat("trained tokens (", entry.name, ")");
@@ -519,8 +464,8 @@ class PeftReader {
 
   absl::Status AddIa3(const std::string& name, const TensorEntry& entry) {
     if (!config_.is_ia3) {
-      return Refuse("UNSUPPORTED", entry.name,
-                    "belongs to IA3 in an adapter of type LORA");
+      return RefuseTensor("UNSUPPORTED", entry.name,
+                          "belongs to IA3 in an adapter of type LORA");
     }
     const std::string tensor_name = name + ".weight";
     CAIRN_ASSIGN_OR_RETURN(const SourceTensor* tensor,
@@ -537,7 +482,7 @@ class PeftReader {
     const bool is_first_axis = is_feedforward == config_.fan_in_fan_out;
     const size_t axis = is_first_axis ? 0 : 1;
     if (shape.size() < 2 || shape[axis] != count) {
-      return Refuse(
+      return RefuseTensor(
           "SHAPE_MISMATCH", entry.name,
           absl::StrCat("has ", count, " factors for axis ", axis, " of ",
                        tensor_name, ", which is ", ShapeText(shape)));
@@ -559,13 +504,13 @@ class PeftReader {
   absl::Status Untie() {
     if (!TiesEmbeddings(base_.config_json()) ||
         base_.Find("lm_head.weight") != nullptr ||
-        whole_.contains("lm_head.weight")) {
+        contents_.whole.contains("lm_head.weight")) {
       return absl::OkStatus();
     }
     for (const char* name :
          {"model.embed_tokens.weight", "transformer.wte.weight"}) {
-      const auto found = whole_.find(name);
-      if (found == whole_.end() ||
+      const auto found = contents_.whole.find(name);
+      if (found == contents_.whole.end() ||
           absl::StrContains(found->second->name, ".base_layer.")) {
         continue;
       }
@@ -583,8 +528,7 @@ class PeftReader {
   const ModelSource& base_;
   const AdapterConfig config_;
   const SharedSource weights_;
-  std::map<std::string, Module> modules_;
-  std::map<std::string, const TensorEntry*> whole_;  // by name in the base
+  AdapterContents contents_;
   AdapterChanges changes_;
 };
 

@@ -1,0 +1,172 @@
+#include "merge/method/tensor_method.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "merge/method/tile_math.h"
+
+namespace cairn {
+namespace {
+
+using Tensors = std::vector<std::vector<float>>;
+
+Tensors RandomTensors(size_t inputs, size_t elements, float drift = 0.3f) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  Tensors tensors(inputs, std::vector<float>(elements));
+  for (size_t e = 0; e < elements; ++e) {
+    const float base = normal(random);
+    for (size_t i = 0; i < inputs; ++i) {
+      tensors[i][e] = base + (i == 0 ? 0 : drift * normal(random));
+    }
+  }
+  return tensors;
+}
+
+// A task with defaults, and a value for what is required.
+MethodTask Task(const MethodSpec& spec, std::vector<int64_t> shape,
+                size_t inputs) {
+  MethodTask task;
+  task.shape = std::move(shape);
+  task.inputs.resize(inputs);
+  if (spec.base != MethodSpec::Base::kIgnored) task.base = 0;
+  for (const MethodParameter& p : spec.parameters) {
+    if (p.is_optional) continue;
+    double value = p.fallback.value_or(0.4);
+    if (p.name == "density") value = 0.6;
+    if (p.scope == MethodParameter::Scope::kShared) {
+      task.parameters[p.name] = value;
+      continue;
+    }
+    for (size_t i = 0; i < inputs; ++i) {
+      if (p.scope == MethodParameter::Scope::kOther && task.base == i) continue;
+      task.inputs[i].parameters[p.name] =
+          p.name == "weight" ? value + 0.1 * static_cast<double>(i) : value;
+    }
+  }
+  for (size_t i = 0; i < inputs; ++i) task.inputs[i].random_key = 100 + i;
+  return task;
+}
+
+std::vector<float> Run(const MethodSpec& spec, const MethodTask& task,
+                       const Tensors& tensors, size_t tile_elements) {
+  auto method = spec.make(task).value();
+  const auto granule = static_cast<size_t>(method->granule());
+  const size_t elements = tensors[0].size();
+  size_t step = granule <= 1
+                    ? tile_elements
+                    : granule * std::max<size_t>(1, tile_elements / granule);
+  std::vector<float> out(elements);
+  for (int pass = 0; pass <= method->passes(); ++pass) {
+    for (size_t first = 0; first < elements; first += step) {
+      InputTile tile = {.first = static_cast<int64_t>(first),
+                        .count = std::min(step, elements - first),
+                        .inputs = {}};
+      for (const auto& tensor : tensors) {
+        tile.inputs.push_back(tensor.data() + first);
+      }
+      if (pass < method->passes()) {
+        method->Observe(pass, tile);
+      } else {
+        method->Combine(tile, out.data() + first);
+      }
+    }
+    if (pass < method->passes()) {
+      EXPECT_TRUE(method->EndPass(pass).ok()) << spec.name;
+    }
+  }
+  return out;
+}
+
+size_t InputsFor(const MethodSpec& spec) {
+  const bool has_base = spec.base != MethodSpec::Base::kIgnored;
+  const int others =
+      std::min({3, spec.others_max, spec.inputs_max - (has_base ? 1 : 0)});
+  return static_cast<size_t>(others + (has_base ? 1 : 0));
+}
+
+TEST(TensorMethodTest, EveryMethodIsIndependentOfTiles) {
+  for (const MethodSpec& spec : AllMethods()) {
+    const size_t inputs = InputsFor(spec);
+    const std::vector<int64_t> shape = {90, 300};
+    const Tensors tensors = RandomTensors(inputs, 90 * 300);
+    const MethodTask task = Task(spec, shape, inputs);
+    const std::vector<float> whole = Run(spec, task, tensors, 90 * 300);
+    for (const size_t tile : {kSumBlock, 3 * kSumBlock}) {
+      EXPECT_EQ(Run(spec, task, tensors, tile), whole) << spec.name;
+    }
+  }
+}
+
+TEST(TensorMethodTest, EveryMethodKeepsEqualInputs) {
+  for (const MethodSpec& spec : AllMethods()) {
+    if (spec.name == "multislerp") continue;  // has no direction then
+    const size_t inputs = InputsFor(spec);
+    const Tensors tensors = RandomTensors(inputs, 600, 0.0f);
+    MethodTask task = Task(spec, {20, 30}, inputs);
+    const std::vector<float> got = Run(spec, task, tensors, 600);
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NEAR(got[i], tensors[0][i], 1e-5f) << spec.name;
+    }
+  }
+}
+
+TEST(TensorMethodTest, EveryMethodTakesOddShapes) {
+  for (const MethodSpec& spec : AllMethods()) {
+    for (const std::vector<int64_t>& shape :
+         std::vector<std::vector<int64_t>>{{}, {1}, {37}, {3, 5, 7}}) {
+      const size_t inputs = InputsFor(spec);
+      MethodTask task = Task(spec, shape, inputs);
+      const auto elements = static_cast<size_t>(task.elements());
+      const Tensors tensors = RandomTensors(inputs, elements);
+      for (float value : Run(spec, task, tensors, 4096)) {
+        EXPECT_TRUE(std::isfinite(value)) << spec.name << shape.size();
+      }
+    }
+  }
+}
+
+TEST(TensorMethodTest, DellaKeepsLargeMagnitudesMoreOften) {
+  const MethodSpec& spec = *FindMethod("della_linear");
+  Tensors tensors = RandomTensors(2, 200 * 1000);
+  std::fill(tensors[0].begin(), tensors[0].end(), 0.0f);
+  MethodTask task = Task(spec, {200, 1000}, 2);
+  task.parameters["rescale"] = 0;
+  task.inputs[1].parameters = {
+      {"weight", 1}, {"density", 0.5}, {"epsilon", 0.3}};
+  const std::vector<float> got = Run(spec, task, tensors, 200 * 1000);
+  double kept[2] = {};
+  for (size_t row = 0; row < 200; ++row) {
+    std::vector<float> magnitudes;
+    for (size_t i = 0; i < 1000; ++i) {
+      magnitudes.push_back(std::fabs(tensors[1][row * 1000 + i]));
+    }
+    std::vector<float> sorted = magnitudes;
+    std::sort(sorted.begin(), sorted.end());
+    for (size_t i = 0; i < 1000; ++i) {
+      const bool is_large = magnitudes[i] >= sorted[500];
+      kept[is_large] += got[row * 1000 + i] != 0 ? 1 : 0;
+    }
+  }
+  // Mean probabilities of the two halves are 0.35 and 0.65.
+  EXPECT_NEAR(kept[0] / 100000, 0.35, 0.01);
+  EXPECT_NEAR(kept[1] / 100000, 0.65, 0.01);
+}
+
+TEST(TensorMethodTest, RefusesParametersThatDoNotGoTogether) {
+  const MethodSpec& della = *FindMethod("della");
+  MethodTask task = Task(della, {4, 4}, 3);
+  task.inputs[1].parameters["epsilon"] = 0.5;
+  EXPECT_FALSE(della.make(task).ok());
+  const MethodSpec& linear = *FindMethod("linear");
+  task = Task(linear, {4, 4}, 2);
+  task.inputs[0].parameters["weight"] = 1;
+  task.inputs[1].parameters["weight"] = -1;
+  EXPECT_FALSE(linear.make(task).ok());
+}
+
+}  // namespace
+}  // namespace cairn
