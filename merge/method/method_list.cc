@@ -9,10 +9,12 @@ namespace {
 
 std::vector<MethodSpec> MakeList() {
   std::vector<MethodSpec> list = TaskVectorMethods();
+  for (MethodSpec& spec : ElementwiseMethods()) list.push_back(std::move(spec));
   for (MethodSpec (*make)() :
        {&LinearMethod, &PassthroughMethod, &SlerpMethod, &NuslerpMethod,
         &MultislerpMethod, &KarcherMethod, &ModelStockMethod, &SceMethod,
-        &RamMethod, &RamPlusMethod, &NearswapMethod, &ArceeFusionMethod}) {
+        &RamMethod, &RamPlusMethod, &NearswapMethod, &ArceeFusionMethod,
+        &GeometricMedianMethod}) {
     list.push_back(make());
   }
   std::sort(

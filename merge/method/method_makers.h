@@ -18,6 +18,9 @@ MethodSpec RamMethod();
 MethodSpec RamPlusMethod();
 MethodSpec NearswapMethod();
 MethodSpec ArceeFusionMethod();
+MethodSpec GeometricMedianMethod();
+// MagMax, EMR, Consensus-TA, median and trimmed mean.
+std::vector<MethodSpec> ElementwiseMethods();
 // Task arithmetic, TIES, DARE, DELLA and Breadcrumbs.
 std::vector<MethodSpec> TaskVectorMethods();
 

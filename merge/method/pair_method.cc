@@ -2,10 +2,10 @@
 #include <cmath>
 #include <utility>
 
+#include "core/base/vector_clones.h"
 #include "merge/method/method_makers.h"
 #include "merge/method/rank_selector.h"
 #include "merge/method/tile_math.h"
-#include "core/base/vector_clones.h"
 
 namespace cairn {
 

@@ -34,6 +34,16 @@ std::pair<size_t, int64_t> BinOf(const std::vector<uint32_t>& counts,
 
 namespace internal {
 
+// Whether any of 64 magnitudes has these upper bits.
+CAIRN_VECTOR_CLONES bool HasBin(uint32_t bin, const float* values) {
+  uint32_t found = 0;
+  for (size_t i = 0; i < 64; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(values[i]) & 0x7fffffffu;
+    found |= bits >> kLowerBits == bin ? 1u : 0u;
+  }
+  return found != 0;
+}
+
 // Zeroes magnitudes outside [low, high]; returns how many equal a bound.
 CAIRN_VECTOR_CLONES size_t KeepBetween(uint32_t low, uint32_t high,
                                        float* values, size_t count) {
@@ -79,9 +89,13 @@ void RankSelector::Count(int pass, const float* values, size_t count) {
     if (table_[r] != r) continue;  // counted for an earlier rank
     const uint32_t bin = found_[r].bits >> kLowerBits;
     uint32_t* bins = lower_[r].data();
-    for (size_t i = 0; i < count; ++i) {
-      const uint32_t bits = MagnitudeBits(values[i]);
-      if (bits >> kLowerBits == bin) ++bins[bits & (kLowerBins - 1)];
+    for (size_t begin = 0; begin < count; begin += 64) {
+      const size_t end = std::min(count, begin + 64);
+      if (end == begin + 64 && !internal::HasBin(bin, values + begin)) continue;
+      for (size_t i = begin; i < end; ++i) {
+        const uint32_t bits = MagnitudeBits(values[i]);
+        if (bits >> kLowerBits == bin) ++bins[bits & (kLowerBins - 1)];
+      }
     }
   }
 }
@@ -108,11 +122,13 @@ void RankSelector::EndPass(int pass) {
   lower_ = {};
 }
 
-RankWindow::RankWindow(int64_t begin, int64_t end)
+RankWindow::RankWindow(int64_t begin, int64_t end, int64_t elements)
     : begin_(begin),
       end_(end),
-      selector_(begin < end ? std::vector<int64_t>{begin, end - 1}
-                            : std::vector<int64_t>{}) {}
+      is_open_(end == elements),
+      selector_(begin >= end ? std::vector<int64_t>{}
+                : is_open_   ? std::vector<int64_t>{begin}
+                             : std::vector<int64_t>{begin, end - 1}) {}
 
 void RankWindow::EndPass(int pass) {
   if (begin_ >= end_) return;
@@ -120,6 +136,7 @@ void RankWindow::EndPass(int pass) {
   if (pass + 1 < kPasses) return;
   low_ = selector_.Bits(0);
   low_skipped_ = selector_.EqualBefore(0);
+  if (is_open_) return;
   high_ = selector_.Bits(1);
   high_kept_ = selector_.EqualBefore(1) + 1;
 }
@@ -129,13 +146,14 @@ void RankWindow::Apply(float* values, size_t count) {
     std::fill_n(values, count, 0.0f);
     return;
   }
-  constexpr size_t kStrip = 1024;
+  constexpr size_t kStrip = 128;
   float before[kStrip];
   for (size_t first = 0; first < count; first += kStrip) {
     const size_t strip = std::min(kStrip, count - first);
     float* out = values + first;
     std::copy_n(out, strip, before);
-    if (internal::KeepBetween(low_, high_, out, strip) == 0) continue;
+    const size_t bounds = internal::KeepBetween(low_, high_, out, strip);
+    if (bounds == 0 || (is_open_ && low_skipped_ == 0)) continue;
     for (size_t i = 0; i < strip; ++i) {
       const uint32_t bits = MagnitudeBits(before[i]);
       const bool too_early = bits == low_ && low_seen_++ < low_skipped_;

@@ -57,7 +57,8 @@ class RankWindow {
  public:
   static constexpr int kPasses = RankSelector::kPasses;
 
-  RankWindow(int64_t begin, int64_t end);
+  // `elements`: how many the tensor has.
+  RankWindow(int64_t begin, int64_t end, int64_t elements);
   static int64_t MemoryBytes() { return RankSelector::MemoryBytes(2); }
 
   void Count(int pass, const float* values, size_t count) {
@@ -72,10 +73,11 @@ class RankWindow {
  private:
   const int64_t begin_;
   const int64_t end_;
+  const bool is_open_;  // no rank is too high
   RankSelector selector_;
-  uint32_t low_ = 0, high_ = 0;
+  uint32_t low_ = 0, high_ = 0x7fffffffu;
   int64_t low_skipped_ = 0;  // equals of `low_` that are not kept, the first
-  int64_t high_kept_ = 0;    // equals of `high_` that are kept, the first
+  int64_t high_kept_ = 1;    // equals of `high_` that are kept, the first
   int64_t low_seen_ = 0, high_seen_ = 0;
 };
 

@@ -64,7 +64,7 @@ TEST(RankWindowTest, KeepsExactlyTheWindowWithLaterEqualsHigher) {
         const size_t at = order[static_cast<size_t>(rank)];
         want[at] = values[at];
       }
-      RankWindow window(begin, end);
+      RankWindow window(begin, end, 5000);
       Feed(window, values);
       for (int round = 0; round < 2; ++round) {  // Rewind() starts again
         std::vector<float> got = values;

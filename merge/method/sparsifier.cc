@@ -5,11 +5,11 @@
 #include <optional>
 #include <utility>
 
+#include "core/base/vector_clones.h"
 #include "merge/method/counter_random.h"
 #include "merge/method/rank_selector.h"
 #include "merge/method/row_ranks.h"
 #include "merge/method/tile_math.h"
-#include "core/base/vector_clones.h"
 
 namespace cairn {
 
@@ -59,8 +59,8 @@ class DropAll : public Sparsifier {
 // Keeps a window of the ranks of magnitudes.
 class RankTrim : public Sparsifier {
  public:
-  RankTrim(int64_t begin, int64_t end, bool is_rescaled)
-      : window_(begin, end), is_rescaled_(is_rescaled) {}
+  RankTrim(int64_t begin, int64_t end, int64_t elements, bool is_rescaled)
+      : window_(begin, end, elements), is_rescaled_(is_rescaled) {}
 
   int passes() const override {
     return RankWindow::kPasses + (is_rescaled_ ? 1 : 0);
@@ -209,7 +209,8 @@ std::unique_ptr<Sparsifier> MakeMagnitudeTrim(int64_t elements, double density,
   if (density <= 0 || elements == 0) return std::make_unique<DropAll>();
   const auto kept = std::max<int64_t>(
       1, static_cast<int64_t>(density * static_cast<double>(elements)));
-  return std::make_unique<RankTrim>(elements - kept, elements, is_rescaled);
+  return std::make_unique<RankTrim>(elements - kept, elements, elements,
+                                    is_rescaled);
 }
 
 std::unique_ptr<Sparsifier> MakeOutlierTrim(int64_t elements, double density,
@@ -219,7 +220,7 @@ std::unique_ptr<Sparsifier> MakeOutlierTrim(int64_t elements, double density,
   const auto top = static_cast<int64_t>(gamma * count);
   const int64_t begin = std::max<int64_t>(0, elements - kept - top);
   if (kept == 0) return std::make_unique<DropAll>();
-  return std::make_unique<RankTrim>(begin, begin + kept, is_rescaled);
+  return std::make_unique<RankTrim>(begin, begin + kept, elements, is_rescaled);
 }
 
 std::unique_ptr<Sparsifier> MakeRandomDrop(double density, uint64_t key,

@@ -156,6 +156,48 @@ TEST(TensorMethodTest, DellaKeepsLargeMagnitudesMoreOften) {
   EXPECT_NEAR(kept[1] / 100000, 0.65, 0.01);
 }
 
+// One element of a base of 1 and three models.
+float Merge(const std::string& method, const std::vector<float>& models,
+            const std::map<std::string, double>& parameters) {
+  const MethodSpec& spec = *FindMethod(method);
+  Tensors tensors = {{1.0f}};
+  for (float model : models) tensors.push_back({model});
+  MethodTask task = Task(spec, {1}, tensors.size());
+  for (const auto& [name, value] : parameters) task.parameters[name] = value;
+  for (auto& input : task.inputs) {
+    if (input.parameters.contains("weight")) input.parameters["weight"] = 1;
+  }
+  return Run(spec, task, tensors, 1)[0];
+}
+
+TEST(TensorMethodTest, ElementwiseMethodsFollowTheirEquations) {
+  // Task vectors 1, -3 and 2.5.
+  const std::vector<float> models = {2, -2, 3.5};
+  EXPECT_FLOAT_EQ(Merge("magmax", models, {{"lambda", 0.5}}), 1 - 1.5f);
+  EXPECT_FLOAT_EQ(Merge("emr", models, {}), 1 + 2.5f);
+  EXPECT_FLOAT_EQ(Merge("median", models, {}), 1 + 1.0f);
+  EXPECT_FLOAT_EQ(Merge("median", {2, 5}, {}), 1 + 2.5f);
+  EXPECT_FLOAT_EQ(Merge("trimmed_mean", models, {{"trim", 0.34}}), 2.0f);
+  EXPECT_FLOAT_EQ(Merge("trimmed_mean", models, {{"trim", 0}}), 1 + 0.5f / 3);
+  // |1| >= 0.4 x 0.5, |-3| >= 0.4 x 3.5, |2.5| >= 0.4 x 2: all three agree.
+  EXPECT_FLOAT_EQ(Merge("consensus_ta", models, {{"agree", 3}, {"lambda", 1}}),
+                  1.5f);
+  EXPECT_FLOAT_EQ(Merge("consensus_ta", models, {{"agree", 4}, {"lambda", 1}}),
+                  1.0f);
+}
+
+TEST(TensorMethodTest, GeometricMedianResistsAnOutlier) {
+  const MethodSpec& spec = *FindMethod("geometric_median");
+  Tensors tensors = RandomTensors(6, 500, 0.01f);
+  std::fill(tensors[5].begin(), tensors[5].end(), 1e3f);
+  MethodTask task = Task(spec, {500}, 6);
+  for (auto& input : task.inputs) input.parameters["weight"] = 1;
+  const std::vector<float> got = Run(spec, task, tensors, 500);
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_NEAR(got[i], tensors[0][i], 0.1f);
+  }
+}
+
 TEST(TensorMethodTest, RefusesParametersThatDoNotGoTogether) {
   const MethodSpec& della = *FindMethod("della");
   MethodTask task = Task(della, {4, 4}, 3);
