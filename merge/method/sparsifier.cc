@@ -23,6 +23,20 @@ CAIRN_VECTOR_CLONES void KeepBelow(const uint32_t* words, uint32_t threshold,
   }
 }
 
+// Packs 64 words that are 0 or 1.
+CAIRN_VECTOR_CLONES uint64_t PackBits(const uint32_t* words) {
+  uint64_t bits = 0;
+  for (size_t i = 0; i < 64; ++i) bits |= uint64_t{words[i]} << i;
+  return bits;
+}
+
+// 64 values times `factor` where their bit is set, else 0.
+CAIRN_VECTOR_CLONES void KeepBits(uint64_t bits, float factor, float* values) {
+  for (size_t i = 0; i < 64; ++i) {
+    values[i] = (bits >> i) & 1 ? factor * values[i] : 0.0f;
+  }
+}
+
 }  // namespace internal
 
 namespace {
@@ -168,10 +182,16 @@ class RankedDrop : public Sparsifier {
                          stride, kept_.data() + block + lane);
       }
     }
-    for (size_t i = 0; i < count; ++i) {
-      if (words_[i] == 0) continue;
+    size_t i = 0;
+    if (first % 64 == 0) {
+      for (; i + 64 <= count; i += 64) {
+        bits_[(static_cast<size_t>(first) + i) / 64] =
+            internal::PackBits(words_.data() + i);
+      }
+    }
+    for (; i < count; ++i) {
       const auto at = static_cast<size_t>(first) + i;
-      bits_[at / 64] |= uint64_t{1} << (at % 64);
+      bits_[at / 64] |= uint64_t{words_[i]} << (at % 64);
     }
     sums_.Add(values, kept_.data(), count);
   }
@@ -179,7 +199,14 @@ class RankedDrop : public Sparsifier {
     if (is_rescaled_) factor_ = sums_.factor();
   }
   void Apply(int64_t first, float* values, size_t count) override {
-    for (size_t i = 0; i < count; ++i) {
+    size_t i = 0;
+    if (first % 64 == 0) {
+      for (; i + 64 <= count; i += 64) {
+        internal::KeepBits(bits_[(static_cast<size_t>(first) + i) / 64],
+                           factor_, values + i);
+      }
+    }
+    for (; i < count; ++i) {
       const auto at = static_cast<size_t>(first) + i;
       const bool is_kept = (bits_[at / 64] >> (at % 64)) & 1;
       values[i] = is_kept ? factor_ * values[i] : 0.0f;

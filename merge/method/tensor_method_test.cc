@@ -51,8 +51,8 @@ MethodTask Task(const MethodSpec& spec, std::vector<int64_t> shape,
   return task;
 }
 
-std::vector<float> Run(const MethodSpec& spec, const MethodTask& task,
-                       const Tensors& tensors, size_t tile_elements) {
+std::vector<float> RunMethod(const MethodSpec& spec, const MethodTask& task,
+                             const Tensors& tensors, size_t tile_elements) {
   auto method = spec.make(task).value();
   const auto granule = static_cast<size_t>(method->granule());
   const size_t elements = tensors[0].size();
@@ -94,9 +94,9 @@ TEST(TensorMethodTest, EveryMethodIsIndependentOfTiles) {
     const std::vector<int64_t> shape = {90, 300};
     const Tensors tensors = RandomTensors(inputs, 90 * 300);
     const MethodTask task = Task(spec, shape, inputs);
-    const std::vector<float> whole = Run(spec, task, tensors, 90 * 300);
+    const std::vector<float> whole = RunMethod(spec, task, tensors, 90 * 300);
     for (const size_t tile : {kSumBlock, 3 * kSumBlock}) {
-      EXPECT_EQ(Run(spec, task, tensors, tile), whole) << spec.name;
+      EXPECT_EQ(RunMethod(spec, task, tensors, tile), whole) << spec.name;
     }
   }
 }
@@ -107,7 +107,7 @@ TEST(TensorMethodTest, EveryMethodKeepsEqualInputs) {
     const size_t inputs = InputsFor(spec);
     const Tensors tensors = RandomTensors(inputs, 600, 0.0f);
     MethodTask task = Task(spec, {20, 30}, inputs);
-    const std::vector<float> got = Run(spec, task, tensors, 600);
+    const std::vector<float> got = RunMethod(spec, task, tensors, 600);
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_NEAR(got[i], tensors[0][i], 1e-5f) << spec.name;
     }
@@ -122,7 +122,7 @@ TEST(TensorMethodTest, EveryMethodTakesOddShapes) {
       MethodTask task = Task(spec, shape, inputs);
       const auto elements = static_cast<size_t>(task.elements());
       const Tensors tensors = RandomTensors(inputs, elements);
-      for (float value : Run(spec, task, tensors, 4096)) {
+      for (float value : RunMethod(spec, task, tensors, 4096)) {
         EXPECT_TRUE(std::isfinite(value)) << spec.name << shape.size();
       }
     }
@@ -137,7 +137,7 @@ TEST(TensorMethodTest, DellaKeepsLargeMagnitudesMoreOften) {
   task.parameters["rescale"] = 0;
   task.inputs[1].parameters = {
       {"weight", 1}, {"density", 0.5}, {"epsilon", 0.3}};
-  const std::vector<float> got = Run(spec, task, tensors, 200 * 1000);
+  const std::vector<float> got = RunMethod(spec, task, tensors, 200 * 1000);
   double kept[2] = {};
   for (size_t row = 0; row < 200; ++row) {
     std::vector<float> magnitudes;
@@ -167,7 +167,7 @@ float Merge(const std::string& method, const std::vector<float>& models,
   for (auto& input : task.inputs) {
     if (input.parameters.contains("weight")) input.parameters["weight"] = 1;
   }
-  return Run(spec, task, tensors, 1)[0];
+  return RunMethod(spec, task, tensors, 1)[0];
 }
 
 TEST(TensorMethodTest, ElementwiseMethodsFollowTheirEquations) {
@@ -192,7 +192,7 @@ TEST(TensorMethodTest, GeometricMedianResistsAnOutlier) {
   std::fill(tensors[5].begin(), tensors[5].end(), 1e3f);
   MethodTask task = Task(spec, {500}, 6);
   for (auto& input : task.inputs) input.parameters["weight"] = 1;
-  const std::vector<float> got = Run(spec, task, tensors, 500);
+  const std::vector<float> got = RunMethod(spec, task, tensors, 500);
   for (size_t i = 0; i < got.size(); ++i) {
     EXPECT_NEAR(got[i], tensors[0][i], 0.1f);
   }
