@@ -21,6 +21,7 @@ struct UserOptions {
   std::string role;
   std::string model;
   std::vector<std::string> trust;
+  std::string organisation;
 };
 
 struct TokenOptions {
@@ -48,6 +49,7 @@ absl::Status AddUser(Session& session, const UserOptions& options) {
     CAIRN_ASSIGN_OR_RETURN(*request.mutable_user()->mutable_model(),
                            ModelName(options.model));
   }
+  request.mutable_user()->set_organisation(options.organisation);
   for (const std::string& kind : options.trust) {
     request.mutable_user()->add_trust(kind);
   }
@@ -70,11 +72,12 @@ absl::Status ListUsers(Session& session) {
       auto users,
       ListAll(*hub, &AdminService::Stub::ListUsers, v1::ListUsersRequest()));
   PrintList(session, users, [&] {
-    Table table({"NAME", "ROLE", "MODEL", "TRUST", "KEY"});
+    Table table({"NAME", "ROLE", "ORGANISATION", "MODEL", "TRUST", "KEY"});
     for (const v1::User& user : users) {
       table.Add({ShortName(user.name()),
                  absl::AsciiStrToLower(v1::User::Role_Name(user.role())),
-                 user.model(), absl::StrJoin(user.trust(), ","),
+                 user.organisation(), user.model(),
+                 absl::StrJoin(user.trust(), ","),
                  user.public_key().substr(0, 12)});
     }
     return table.Render();
@@ -130,6 +133,8 @@ void AddAdminCommands(CommandLine& root) {
         p.Option("--trust", o.trust,
                  "Jobs a worker is trusted with: evaluate, merge (default: "
                  "both)");
+        p.Option("--organisation", o.organisation,
+                 "Whom the user works for; attempts are charged to it as well");
       },
       AddUser);
   struct None {};

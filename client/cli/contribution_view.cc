@@ -69,9 +69,13 @@ std::string DescribeReports(
   std::string out;
   for (const v1::Report& report : reports) {
     absl::StrAppend(&out, "\n  ", ShortName(report.suite()), " (",
-                    report.split(), ", ", report.items(), " items): ");
+                    report.split(), "): ");
+    if (report.rounded() && report.has_told_gain()) {
+      absl::StrAppendFormat(&out, "gain of at least %.3g", report.told_gain());
+      continue;
+    }
     if (report.rounded()) {
-      absl::StrAppendFormat(&out, "gain about %.3g", report.gain());
+      absl::StrAppend(&out, "figures are for reviewers");
       continue;
     }
     absl::StrAppendFormat(&out, "%s %.4f -> %.4f (%+.4f", report.metric(),
@@ -82,11 +86,27 @@ std::string DescribeReports(
                             report.confidence_interval(0),
                             report.confidence_interval(1));
     }
-    absl::StrAppend(&out, ")");
+    absl::StrAppendFormat(&out, ") over %d items", report.items());
+    if (report.minimum_detectable_effect() > 0) {
+      absl::StrAppendFormat(&out, "; shows gains of %.2g %% and more",
+                            100 * report.minimum_detectable_effect());
+    }
     if (report.margin() > 0) {
       absl::StrAppendFormat(&out, ", gain %+.2f%%, may lose %.2f%%",
                             100 * report.gain(), 100 * report.margin());
     }
+  }
+  return out;
+}
+
+std::string DescribeFindings(
+    const google::protobuf::RepeatedPtrField<v1::Finding>& findings) {
+  std::string out;
+  for (const v1::Finding& finding : findings) {
+    absl::StrAppendFormat(&out, "\n  screen %s: %.3g of %.3g%s, %s",
+                          finding.screen(), finding.score(), finding.limit(),
+                          finding.anomaly() ? " (anomaly)" : "",
+                          finding.evidence());
   }
   return out;
 }
@@ -125,7 +145,8 @@ std::string DescribeContribution(const Session& session,
                     ShortName(verdict.reviewer()),
                     DescribeReasons(verdict.reasons()));
   }
-  absl::StrAppend(&out, DescribeReports(c.reports()));
+  absl::StrAppend(&out, DescribeFindings(c.findings()),
+                  DescribeReports(c.reports()));
   for (const v1::Comment& comment : c.comments()) {
     absl::StrAppend(&out, "\n  ", ShortName(comment.author()), ": ",
                     comment.text());

@@ -1,6 +1,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "cairn/v1/suite.grpc.pb.h"
 #include "client/cli/command.h"
@@ -22,6 +23,7 @@ struct AddOptions {
   std::string suite;
   std::string from;
   bool is_protected = false;
+  bool is_canary = false;
   std::optional<double> margin;
 };
 
@@ -43,7 +45,16 @@ std::string DescribeSuite(const v1::Suite& suite) {
       "\nstate      ", v1::Suite::State_Name(suite.state()), "\nkind       ",
       suite.kind(), ", by ", suite.metric(), "\nprotected  ",
       suite.protected_() ? "yes" : "no", ", margin ", suite.margin(),
-      "\nitems      ", suite.items());
+      suite.canary() ? ", a canary" : "", "\nitems      ", suite.items(),
+      "\nepoch      ", suite.epoch(), ", ", suite.attempts_used(),
+      " contributions judged, ", suite.attempts_left(), " left");
+  if (suite.minimum_detectable_effect() > 0) {
+    absl::StrAppendFormat(&out, "\nshows      true gains of %.2g %% and more",
+                          100 * suite.minimum_detectable_effect());
+    if (suite.minimum_detectable_effect() > suite.margin()) {
+      absl::StrAppend(&out, ": more than its margin, so give it more items");
+    }
+  }
   for (const v1::Reason& reason : suite.reasons()) {
     absl::StrAppend(&out, "\n", v1::Reason::Code_Name(reason.code()), ": ",
                     reason.message());
@@ -79,6 +90,7 @@ absl::Status AddSuite(Session& session, const AddOptions& options) {
   CAIRN_ASSIGN_OR_RETURN(*request.mutable_parent(), ModelName(options.model));
   request.set_suite_id(ShortName(options.suite));
   request.set_protected_(options.is_protected);
+  request.set_canary(options.is_canary);
   if (options.margin.has_value()) request.set_margin(*options.margin);
   request.set_request_id(ToHex(RandomBytes(16)));
   CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
@@ -98,12 +110,14 @@ absl::Status ListSuites(Session& session, const SuiteOptions& options) {
       auto suites, ListAll(*hub, &SuiteService::Stub::ListSuites, request));
   PrintList(session, suites, [&] {
     Table table({"SUITE", "VERSION", "STATE", "KIND", "METRIC", "PROTECTED",
-                 "MARGIN", "ITEMS"});
+                 "MARGIN", "ITEMS", "EPOCH", "LEFT"});
     for (const v1::Suite& suite : suites) {
       table.Add({ShortName(suite.name()), absl::StrCat(suite.version()),
                  v1::Suite::State_Name(suite.state()), suite.kind(),
                  suite.metric(), suite.protected_() ? "yes" : "no",
-                 absl::StrCat(suite.margin()), absl::StrCat(suite.items())});
+                 absl::StrCat(suite.margin()), absl::StrCat(suite.items()),
+                 absl::StrCat(suite.epoch()),
+                 absl::StrCat(suite.attempts_left())});
     }
     return table.Render();
   });
@@ -136,6 +150,8 @@ void AddSuiteCommands(CommandLine& root) {
                          "Directory with suite.yaml and its JSONL files");
         p.Flag("--protected", o.is_protected,
                "No release may lose more than the margin on it");
+        p.Flag("--canary", o.is_canary,
+               "Nobody should get better at it: planted strings or triggers");
         p.Option("--margin", o.margin, "Margin (default: the policy's)");
       },
       AddSuite);

@@ -42,6 +42,7 @@ absl::Status CheckTrust(const v1::User& user) {
 absl::Status SameUser(const v1::User& there, const v1::User& wanted) {
   bool same = there.role() == wanted.role() &&
               there.model() == wanted.model() &&
+              there.organisation() == wanted.organisation() &&
               std::equal(there.trust().begin(), there.trust().end(),
                          wanted.trust().begin(), wanted.trust().end());
   if (same) return absl::OkStatus();
@@ -82,6 +83,16 @@ absl::StatusOr<v1::User> ParseNewUser(const v1::CreateUserRequest& request) {
                        " is never for one model only"));
     }
     user.set_model(model.full());
+  }
+  if (const std::string& organisation = request.user().organisation();
+      !organisation.empty()) {
+    if (!IsChosenId(organisation)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "user.organisation '", organisation,
+          "' is not 1 to 64 lower-case letters, digits, '-', '_' or '.', "
+          "beginning with a letter or digit"));
+    }
+    user.set_organisation(organisation);
   }
   *user.mutable_trust() = request.user().trust();
   CAIRN_RETURN_IF_ERROR(CheckTrust(user));

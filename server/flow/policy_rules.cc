@@ -17,6 +17,7 @@ using Choices = std::set<std::string>;
 
 constexpr int kListMax = 100;
 constexpr int kCountMax = 10'000;
+constexpr int kGateAttempts = 2'000;
 
 const Choices& Strategies() {
   static const auto* const kSet =
@@ -28,6 +29,12 @@ const Choices& ReviewTriggers() {
   static const auto* const kSet =
       new Choices{"no_claim", "inconclusive", "embeddings_or_head",
                   "modules_to_save", "none"};
+  return *kSet;
+}
+
+const Choices& Screens() {
+  static const auto* const kSet = new Choices{
+      "canary", "energy", "kinship", "none", "signs", "spectrum", "vocabulary"};
   return *kSet;
 }
 
@@ -84,6 +91,18 @@ void FillDefaults(v1::Policy& p) {
     }
   }
   p.set_attempts_per_day(OrDefault(p.attempts_per_day(), 20));
+  p.set_organisation_attempts_per_day(
+      OrDefault(p.organisation_attempts_per_day(), 60));
+  p.set_gate_attempts(OrDefault(p.gate_attempts(), kGateAttempts));
+  if (p.screens_block().empty()) {
+    for (const char* screen : {"canary", "kinship"})
+      p.add_screens_block(screen);
+  }
+  if (p.screens_review().empty()) {
+    for (const char* screen : {"energy", "spectrum", "signs", "vocabulary"}) {
+      p.add_screens_review(screen);
+    }
+  }
   if (p.licenses().empty()) {
     for (const char* license :
          {"Apache-2.0", "MIT", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0"}) {
@@ -94,9 +113,20 @@ void FillDefaults(v1::Policy& p) {
   p.set_confirmations(OrDefault(p.confirmations(), 1));
 }
 
+// "none" is an empty list, so nothing stands beside it.
+template <typename List>
+absl::Status NoneAlone(absl::string_view key, const List& list) {
+  if (list.size() < 2 ||
+      std::find(list.begin(), list.end(), "none") == list.end()) {
+    return absl::OkStatus();
+  }
+  return Wrong(key, "'none' beside others", "'none' alone");
+}
+
 absl::Status CheckLists(const v1::Policy& p) {
   if (p.lambda_grid_size() > kListMax || p.licenses_size() > kListMax ||
-      p.review_if_size() > kListMax) {
+      p.review_if_size() > kListMax || p.screens_block_size() > kListMax ||
+      p.screens_review_size() > kListMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("policy: a list has more than ", kListMax, " entries"));
   }
@@ -106,11 +136,15 @@ absl::Status CheckLists(const v1::Policy& p) {
   for (const std::string& trigger : p.review_if()) {
     CAIRN_RETURN_IF_ERROR(OneOf("review_if", trigger, ReviewTriggers()));
   }
-  if (p.review_if_size() > 1 &&
-      std::find(p.review_if().begin(), p.review_if().end(), "none") !=
-          p.review_if().end()) {
-    return Wrong("review_if", "'none' beside others", "'none' alone");
+  CAIRN_RETURN_IF_ERROR(NoneAlone("review_if", p.review_if()));
+  for (const std::string& screen : p.screens_block()) {
+    CAIRN_RETURN_IF_ERROR(OneOf("screens_block", screen, Screens()));
   }
+  for (const std::string& screen : p.screens_review()) {
+    CAIRN_RETURN_IF_ERROR(OneOf("screens_review", screen, Screens()));
+  }
+  CAIRN_RETURN_IF_ERROR(NoneAlone("screens_block", p.screens_block()));
+  CAIRN_RETURN_IF_ERROR(NoneAlone("screens_review", p.screens_review()));
   for (const std::string& license : p.licenses()) {
     CAIRN_RETURN_IF_ERROR(CheckLicense(license));
     if (license.empty()) return Wrong("licenses", "''", "an SPDX identifier");
@@ -138,6 +172,9 @@ absl::Status CheckPolicy(const v1::Policy& p) {
   CAIRN_RETURN_IF_ERROR(Count("approvals", p.approvals(), 100));
   CAIRN_RETURN_IF_ERROR(
       Count("attempts_per_day", p.attempts_per_day(), 1'000'000));
+  CAIRN_RETURN_IF_ERROR(Count("organisation_attempts_per_day",
+                              p.organisation_attempts_per_day(), 1'000'000));
+  CAIRN_RETURN_IF_ERROR(Count("gate_attempts", p.gate_attempts(), 1'000'000));
   if (p.default_license() != "none" &&
       std::find(p.licenses().begin(), p.licenses().end(),
                 p.default_license()) == p.licenses().end()) {
@@ -165,6 +202,10 @@ double PolicyMargin(const v1::Policy& policy, absl::string_view metric,
                      metric.substr(0, 3) == absl::string_view("acc");
   return is_accuracy ? policy.margin().accuracy()
                      : policy.margin().perplexity();
+}
+
+int64_t GateAttempts(const v1::Policy& policy) {
+  return OrDefault(policy.gate_attempts(), kGateAttempts);
 }
 
 absl::Status CheckLicense(absl::string_view license) {

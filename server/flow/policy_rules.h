@@ -18,6 +18,10 @@ absl::StatusOr<v1::Policy> CompletePolicy(v1::Policy policy);
 double PolicyMargin(const v1::Policy& policy, absl::string_view metric,
                     bool is_protected);
 
+// Contributions that a gate split judges in one epoch; the default for
+// policies from before there was such a limit.
+int64_t GateAttempts(const v1::Policy& policy);
+
 // INVALID_ARGUMENT unless it is empty or has the form of an SPDX identifier.
 absl::Status CheckLicense(absl::string_view license);
 

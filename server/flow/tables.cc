@@ -19,6 +19,8 @@ using store::v1::BatchRecord;
 using store::v1::ContributionRecord;
 using store::v1::DeltaRecord;
 using store::v1::EventRecord;
+using store::v1::FingerprintRecord;
+using store::v1::HoldoutRecord;
 using store::v1::JobRecord;
 using store::v1::LedgerRecord;
 using store::v1::ModelRecord;
@@ -197,6 +199,14 @@ std::string Table<BaseScoresRecord>::Name(const BaseScoresRecord& r) {
 
 std::string Table<LedgerRecord>::Name(const LedgerRecord& r) {
   return absl::StrCat(r.user(), "/", r.model(), "/", r.day());
+}
+
+std::string Table<HoldoutRecord>::Name(const HoldoutRecord& r) {
+  return absl::StrCat(r.suite(), "/", r.epoch(), "/", r.organisation());
+}
+
+std::string Table<FingerprintRecord>::Name(const FingerprintRecord& r) {
+  return r.contribution();
 }
 
 std::string Table<ReplayRecord>::Name(const ReplayRecord& r) {

@@ -136,6 +136,20 @@ struct Table<store::v1::LedgerRecord> {
   static std::string Name(const store::v1::LedgerRecord& r);
 };
 
+// Stored under "models/M/suites/S/EPOCH/ORGANISATION".
+template <>
+struct Table<store::v1::HoldoutRecord> {
+  static constexpr absl::string_view kPrefix = "holdout/";
+  static std::string Name(const store::v1::HoldoutRecord& r);
+};
+
+// Stored under the name of the contribution.
+template <>
+struct Table<store::v1::FingerprintRecord> {
+  static constexpr absl::string_view kPrefix = "fingerprint/";
+  static std::string Name(const store::v1::FingerprintRecord& r);
+};
+
 template <>
 struct Table<store::v1::ReplayRecord> {
   static constexpr absl::string_view kPrefix = "replay/";

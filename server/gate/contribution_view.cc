@@ -6,6 +6,7 @@
 #include "absl/time/time.h"
 #include "server/flow/resource_names.h"
 #include "server/gate/gate.h"
+#include "server/gate/holdout.h"
 
 namespace cairn {
 namespace {
@@ -101,6 +102,39 @@ void RoundReports(Message& message) {
   }
 }
 
+// What the gate answered to the author is charged to the author's organisation
+// and is not for others to read.
+void HideAnswers(v1::Contribution& view) {
+  for (v1::Report& report : *view.mutable_reports()) {
+    report.clear_told_gain();
+    report.clear_gain();
+    report.clear_rounding_step();
+  }
+  for (v1::Verdict& verdict : *view.mutable_verdicts()) {
+    if (verdict.stage() == "gate") verdict.clear_reasons();
+  }
+}
+
+// Attempts charged to a user or an organisation today.
+absl::StatusOr<int32_t> AttemptsUsed(const HubReader& reader,
+                                     absl::string_view who,
+                                     absl::string_view model, absl::Time now) {
+  CAIRN_ASSIGN_OR_RETURN(
+      auto found, reader.Find<LedgerRecord>(
+                      Table<LedgerRecord>::Name(LedgerKey(who, model, now))));
+  return found.has_value() ? found->attempts() : 0;
+}
+
+absl::Status Charge(HubTransaction& transaction, absl::string_view who,
+                    absl::string_view model) {
+  LedgerRecord record = LedgerKey(who, model, transaction.now());
+  CAIRN_ASSIGN_OR_RETURN(auto found, transaction.Find<LedgerRecord>(
+                                         Table<LedgerRecord>::Name(record)));
+  if (found.has_value()) record = *std::move(found);
+  record.set_attempts(record.attempts() + 1);
+  return transaction.Put(record);
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Contribution> ViewContribution(
@@ -108,16 +142,19 @@ absl::StatusOr<v1::Contribution> ViewContribution(
     const ContributionRecord& record, Figures figures, absl::string_view viewer,
     absl::Time now) {
   v1::Contribution view = record.contribution();
+  const bool is_author =
+      !viewer.empty() && absl::string_view(view.author()) == viewer;
   if (figures == Figures::kRounded) {
     RoundReports(view);
     for (v1::Verdict& verdict : *view.mutable_verdicts()) {
       verdict = WithoutFigures(verdict);
     }
+    if (!is_author) HideAnswers(view);
   }
   CAIRN_ASSIGN_OR_RETURN(std::string waiting_for,
                          ContributionWaitsFor(reader, workers, record));
   view.set_waiting_for(waiting_for);
-  if (!viewer.empty() && absl::string_view(view.author()) == viewer) {
+  if (is_author) {
     CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
     CAIRN_ASSIGN_OR_RETURN(int32_t left,
                            AttemptsLeft(reader, viewer, record.model(),
@@ -149,21 +186,26 @@ absl::StatusOr<int32_t> AttemptsLeft(const HubReader& reader,
                                      absl::string_view user,
                                      absl::string_view model,
                                      const v1::Policy& policy, absl::Time now) {
-  CAIRN_ASSIGN_OR_RETURN(
-      auto found, reader.Find<LedgerRecord>(
-                      Table<LedgerRecord>::Name(LedgerKey(user, model, now))));
-  const int32_t used = found.has_value() ? found->attempts() : 0;
-  return std::max(policy.attempts_per_day() - used, 0);
+  CAIRN_ASSIGN_OR_RETURN(int32_t used, AttemptsUsed(reader, user, model, now));
+  int32_t left = policy.attempts_per_day() - used;
+  CAIRN_ASSIGN_OR_RETURN(std::string organisation,
+                         OrganisationOf(reader, user));
+  if (absl::string_view(organisation) != user &&
+      policy.organisation_attempts_per_day() > 0) {
+    CAIRN_ASSIGN_OR_RETURN(used,
+                           AttemptsUsed(reader, organisation, model, now));
+    left = std::min(left, policy.organisation_attempts_per_day() - used);
+  }
+  return std::max(left, 0);
 }
 
 absl::Status ChargeAttempt(HubTransaction& transaction, absl::string_view user,
                            absl::string_view model) {
-  LedgerRecord record = LedgerKey(user, model, transaction.now());
-  CAIRN_ASSIGN_OR_RETURN(auto found, transaction.Find<LedgerRecord>(
-                                         Table<LedgerRecord>::Name(record)));
-  if (found.has_value()) record = *std::move(found);
-  record.set_attempts(record.attempts() + 1);
-  return transaction.Put(record);
+  CAIRN_RETURN_IF_ERROR(Charge(transaction, user, model));
+  CAIRN_ASSIGN_OR_RETURN(std::string organisation,
+                         OrganisationOf(transaction, user));
+  if (absl::string_view(organisation) == user) return absl::OkStatus();
+  return Charge(transaction, organisation, model);
 }
 
 }  // namespace cairn

@@ -14,7 +14,8 @@ namespace cairn {
 // Who may see which figures.
 enum class Figures {
   kExact,    // reviewers and above
-  kRounded,  // everybody else: verdict, suite, rounded gain
+  kRounded,  // everybody else: the verdict; its author also why, and what gain
+             // the ledger lets be told
 };
 
 // A contribution as `viewer` (users/NAME) sees it: figures as given, what it
@@ -30,12 +31,13 @@ absl::StatusOr<v1::Batch> ViewBatch(const HubReader& reader,
                                     const store::v1::BatchRecord& record,
                                     Figures figures);
 
-// Attempts that a user has left on a model on the UTC day of `now`.
+// Attempts that a user has left on a model on the UTC day of `now`: its own, or
+// those of its organisation when they are fewer.
 absl::StatusOr<int32_t> AttemptsLeft(const HubReader& reader,
                                      absl::string_view user,
                                      absl::string_view model,
                                      const v1::Policy& policy, absl::Time now);
-// Charges one attempt.
+// Charges one attempt to the user and to its organisation.
 absl::Status ChargeAttempt(HubTransaction& transaction, absl::string_view user,
                            absl::string_view model);
 

@@ -13,7 +13,6 @@
 namespace cairn {
 namespace {
 
-// Share of the gate's effect to which measured figures are given to authors.
 std::string Percent(double value) {
   return absl::StrFormat("%.3g %%", 100 * value);
 }
@@ -27,6 +26,7 @@ std::vector<bool> HolmRejects(const std::vector<double>& p, double alpha) {
   std::sort(order.begin(), order.end(),
             [&](size_t a, size_t b) { return p[a] < p[b]; });
   std::vector<bool> rejected(p.size(), false);
+  if (alpha <= 0) return rejected;
   for (size_t i = 0; i < order.size(); ++i) {
     if (p[order[i]] > alpha / static_cast<double>(p.size() - i)) break;
     rejected[order[i]] = true;
@@ -77,10 +77,20 @@ v1::Reason Undecided(const GateSuite& suite, double alpha) {
       absl::StrCat("suite ", ShortName(suite.name),
                    " is too small to tell whether it got worse by its margin "
                    "of ",
-                   Percent(suite.margin), "; the smallest effect it shows is ",
-                   Percent(suite.difference.MinimumDetectableEffect(alpha)),
-                   "; a reviewer decides"),
+                   Percent(suite.margin),
+                   "; a reviewer decides, and sees the smallest effect that it "
+                   "shows"),
       suite.difference.MinimumDetectableEffect(alpha), suite.margin);
+}
+
+v1::Reason LearntCanary(const GateSuite& suite) {
+  return MakeReason(
+      v1::Reason::SCREEN_ANOMALY, suite,
+      absl::StrCat("the update got better at canary suite ",
+                   ShortName(suite.name),
+                   ", which no honest training set teaches; look at what it "
+                   "was trained on"),
+      suite.difference.gain(), suite.margin);
 }
 
 v1::Reason BelowParent(const GateSuite& suite) {
@@ -103,17 +113,48 @@ std::vector<bool> SurelyRegressed(absl::Span<const GateSuite> suites,
   });
 }
 
-std::vector<GateSuite> Claimed(absl::Span<const GateSuite> suites) {
+std::vector<GateSuite> Only(absl::Span<const GateSuite> suites,
+                            const std::function<bool(const GateSuite&)>& keep) {
   std::vector<GateSuite> out;
   for (const GateSuite& s : suites) {
-    if (s.is_claimed) out.push_back(s);
+    if (keep(s)) out.push_back(s);
   }
   return out;
+}
+std::vector<GateSuite> Claimed(absl::Span<const GateSuite> suites) {
+  return Only(suites, [](const GateSuite& s) { return s.is_claimed; });
+}
+std::vector<GateSuite> Canaries(absl::Span<const GateSuite> suites) {
+  return Only(suites, [](const GateSuite& s) { return s.is_canary; });
+}
+std::vector<GateSuite> Ordinary(absl::Span<const GateSuite> suites) {
+  return Only(suites, [](const GateSuite& s) { return !s.is_canary; });
+}
+
+// The level that claims are held to together.
+double ClaimLevel(absl::Span<const GateSuite> claimed, double alpha) {
+  for (const GateSuite& s : claimed) alpha = std::min(alpha, s.claim_level);
+  return alpha;
+}
+
+// A reason for every canary suite that was surely learnt.
+std::vector<v1::Reason> LearntCanaries(absl::Span<const GateSuite> suites,
+                                       double alpha) {
+  const std::vector<GateSuite> canaries = Canaries(suites);
+  const std::vector<bool> learnt = Rejects(
+      canaries, alpha,
+      [](const GateSuite& s) { return s.difference.PValueAbove(s.margin); });
+  std::vector<v1::Reason> reasons;
+  for (size_t i = 0; i < canaries.size(); ++i) {
+    if (learnt[i]) reasons.push_back(LearntCanary(canaries[i]));
+  }
+  return reasons;
 }
 
 // Lower bound of the mean of gain / unit over independent suites, with
 // Welch's and Satterthwaite's degrees of freedom.
 double MeanGainLowerBound(absl::Span<const GateSuite> suites, double alpha) {
+  if (suites.empty()) return 0;
   double mean = 0, variance = 0, fourth = 0;
   const double k = static_cast<double>(suites.size());
   for (const GateSuite& s : suites) {
@@ -126,7 +167,7 @@ double MeanGainLowerBound(absl::Span<const GateSuite> suites, double alpha) {
     fourth += v * v / degrees;
   }
   if (variance <= 0 || fourth <= 0) return mean;
-  boost::math::students_t student(variance * variance / fourth);
+  const boost::math::students_t student(variance * variance / fourth);
   return mean - boost::math::quantile(student, 1 - alpha) * std::sqrt(variance);
 }
 
@@ -143,10 +184,11 @@ void Fail(GateDecision& decision, v1::Reason reason) {
 
 }  // namespace
 
-GateDecision DecideContribution(absl::Span<const GateSuite> suites,
-                                double alpha) {
+GateDecision DecideContribution(absl::Span<const GateSuite> all, double alpha,
+                                v1::Verdict::Decision on_canary) {
   GateDecision decision;
   std::vector<v1::Reason> undecided;
+  const std::vector<GateSuite> suites = Ordinary(all);
   const std::vector<bool> regressed = SurelyRegressed(suites, alpha);
   for (size_t i = 0; i < suites.size(); ++i) {
     if (regressed[i]) {
@@ -157,10 +199,19 @@ GateDecision DecideContribution(absl::Span<const GateSuite> suites,
   }
   const std::vector<GateSuite> claimed = Claimed(suites);
   const std::vector<bool> shown =
-      Rejects(claimed, alpha,
+      Rejects(claimed, ClaimLevel(claimed, alpha),
               [](const GateSuite& s) { return s.difference.PValueAbove(0); });
   for (size_t i = 0; i < claimed.size(); ++i) {
     if (!shown[i]) Fail(decision, NotShown(claimed[i]));
+  }
+  if (on_canary != v1::Verdict::PASS) {
+    for (v1::Reason& reason : LearntCanaries(all, alpha)) {
+      if (on_canary == v1::Verdict::FAIL) {
+        Fail(decision, std::move(reason));
+      } else {
+        undecided.push_back(std::move(reason));
+      }
+    }
   }
   if (decision.decision == v1::Verdict::PASS && !undecided.empty()) {
     decision.decision = v1::Verdict::REVIEW;
@@ -169,8 +220,9 @@ GateDecision DecideContribution(absl::Span<const GateSuite> suites,
   return decision;
 }
 
-GateDecision DecideCandidate(absl::Span<const GateSuite> suites, double alpha) {
+GateDecision DecideCandidate(absl::Span<const GateSuite> all, double alpha) {
   GateDecision decision;
+  const std::vector<GateSuite> suites = Ordinary(all);
   const std::vector<bool> regressed = SurelyRegressed(suites, alpha);
   for (size_t i = 0; i < suites.size(); ++i) {
     if (regressed[i]) {
@@ -178,6 +230,9 @@ GateDecision DecideCandidate(absl::Span<const GateSuite> suites, double alpha) {
     } else if (suites[i].is_protected && !Passes(suites[i], alpha)) {
       Fail(decision, Undecided(suites[i], alpha));
     }
+  }
+  for (v1::Reason& reason : LearntCanaries(all, alpha)) {
+    Fail(decision, std::move(reason));
   }
   const std::vector<GateSuite> claimed = Claimed(suites);
   const std::vector<bool> below =
@@ -187,7 +242,8 @@ GateDecision DecideCandidate(absl::Span<const GateSuite> suites, double alpha) {
     if (below[i]) Fail(decision, BelowParent(claimed[i]));
   }
   const absl::Span<const GateSuite> promised =
-      claimed.empty() ? suites : absl::MakeConstSpan(claimed);
+      claimed.empty() ? absl::MakeConstSpan(suites)
+                      : absl::MakeConstSpan(claimed);
   if (const double lower = MeanGainLowerBound(promised, alpha); lower <= 0) {
     v1::Reason reason;
     reason.set_code(v1::Reason::NO_GAIN);
@@ -229,9 +285,10 @@ v1::SearchPoint MakeSearchPoint(double lambda,
                                 absl::Span<const GateSuite> suites) {
   v1::SearchPoint point;
   point.set_lambda(lambda);
-  point.set_mean_gain(MeanGain(suites));
+  const std::vector<GateSuite> ordinary = Ordinary(suites);
+  point.set_mean_gain(MeanGain(ordinary));
   point.set_excluded(
-      std::any_of(suites.begin(), suites.end(), [](const GateSuite& suite) {
+      std::any_of(ordinary.begin(), ordinary.end(), [](const GateSuite& suite) {
         return suite.is_protected && suite.difference.gain() < -suite.margin;
       }));
   return point;
@@ -241,6 +298,16 @@ double MarginOf(const store::v1::SuiteRecord& suite, const v1::Policy& policy) {
   if (suite.own_margin()) return suite.suite().margin();
   if (!suite.suite().protected_()) return policy.unprotected_margin();
   return GainUnitOf(suite.suite().metric(), policy);
+}
+
+v1::Verdict::Decision OnAnomaly(const v1::Policy& policy,
+                                absl::string_view screen) {
+  auto lists = [&](const auto& names) {
+    return std::find(names.begin(), names.end(), screen) != names.end();
+  };
+  if (lists(policy.screens_block())) return v1::Verdict::FAIL;
+  if (lists(policy.screens_review())) return v1::Verdict::REVIEW;
+  return v1::Verdict::PASS;
 }
 
 double GainUnitOf(absl::string_view metric, const v1::Policy& policy) {
@@ -254,7 +321,7 @@ v1::Verdict WithoutFigures(const v1::Verdict& verdict) {
   v1::Verdict out = verdict;
   if (verdict.stage() != "gate" && verdict.stage() != "batch") return out;
   for (v1::Reason& reason : *out.mutable_reasons()) {
-    if (reason.code() != v1::Reason::INCONCLUSIVE) reason.clear_measured();
+    reason.clear_measured();
   }
   return out;
 }

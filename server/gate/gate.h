@@ -17,8 +17,10 @@ struct GateSuite {
   std::string name;  // models/M/suites/S
   bool is_protected = false;
   bool is_claimed = false;
+  bool is_canary = false;   // nobody should get better at it
   double margin = 0;        // allowed loss, in the unit of the gain
   double gain_unit = 0.01;  // what counts as one unit in the mean gain
+  double claim_level = 1;   // what the ledger leaves of alpha for a claim
   PairedDifference difference;
 };
 
@@ -35,16 +37,21 @@ struct GateDecision {
 //         claim was not shown (CLAIM_NOT_SHOWN);
 //   REVIEW  otherwise, when some suite cannot be decided (INCONCLUSIVE, with
 //         the minimum detectable effect).
-// Failing and claims are each corrected by Holm over their suites. Passing is
-// an intersection-union test, every suite having to pass at level alpha, and
+// Failing and claims are each corrected by Holm over their suites: failing at
+// level alpha, claims at the least claim level of the claimed suites. Passing
+// is an intersection-union test, every suite having to pass at level alpha, and
 // needs no correction.
-GateDecision DecideContribution(absl::Span<const GateSuite> suites,
-                                double alpha);
+// A sure gain beyond the margin on a canary suite is SCREEN_ANOMALY and makes
+// the decision at least `on_canary`; losses there mean nothing.
+GateDecision DecideContribution(
+    absl::Span<const GateSuite> suites, double alpha,
+    v1::Verdict::Decision on_canary = v1::Verdict::FAIL);
 
 // Candidate of a batch: every protected suite passes as above, no suite surely
 // lost more than its margin, no claimed suite is surely below the parent, and
 // the lower bound of the mean gain over the claimed suites (over all, when
-// none is claimed) is above 0 (else NO_GAIN). PASS or FAIL.
+// none is claimed) is above 0 (else NO_GAIN). PASS or FAIL. A sure gain on a
+// canary suite fails it (SCREEN_ANOMALY).
 GateDecision DecideCandidate(absl::Span<const GateSuite> suites, double alpha);
 
 // Weights that go back to an earlier state: fails only when a protected suite
@@ -62,6 +69,10 @@ v1::SearchPoint MakeSearchPoint(double lambda,
 
 // The margin in force for a suite: its own or the policy's.
 double MarginOf(const store::v1::SuiteRecord& suite, const v1::Policy& policy);
+// What the policy wants done about an anomaly that this screen found: FAIL,
+// REVIEW, or PASS for a label only.
+v1::Verdict::Decision OnAnomaly(const v1::Policy& policy,
+                                absl::string_view screen);
 // The unit of the mean gain: the policy's margin of the suite's metric.
 double GainUnitOf(absl::string_view metric, const v1::Policy& policy);
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "boost/math/distributions/normal.hpp"
 #include "boost/math/distributions/students_t.hpp"
 #include "server/flow/tables.h"
 
@@ -19,14 +18,33 @@ constexpr double kLikelihoodScaleMax = 20.0;
 constexpr double kAccuracyScaleMax = 1.0;
 constexpr double kPower = 0.8;
 
-double StudentQuantile(double degrees, double p) {
-  return boost::math::quantile(boost::math::students_t(degrees), p);
+// The t with P(T > t) = alpha.
+double StudentUpper(double degrees, double alpha) {
+  return boost::math::quantile(
+      boost::math::complement(boost::math::students_t(degrees), alpha));
 }
 
 // P(T > t).
 double StudentTail(double degrees, double t) {
   return boost::math::cdf(
       boost::math::complement(boost::math::students_t(degrees), t));
+}
+
+// The skewness of `clusters` differences, two standard errors to the side on
+// which it makes a deviation look surer than it is.
+double WorseSkew(double skew, double clusters) {
+  return skew - 2 * std::sqrt(6 / clusters);
+}
+
+// Hall's cubic transformation of a t statistic, and its inverse.
+double HallOf(double t, double skew, double clusters) {
+  const double unit = skew / std::sqrt(clusters);
+  return t + unit * t * t / 3 + unit * unit * t * t * t / 27 + unit / 6;
+}
+double InverseHall(double value, double skew, double clusters) {
+  const double unit = skew / std::sqrt(clusters);
+  if (std::abs(unit) < 1e-9) return value;
+  return 3 / unit * (std::cbrt(1 + unit * (value - unit / 6)) - 1);
 }
 
 absl::Status CheckShape(const v1::SplitScores& s, absl::string_view side) {
@@ -75,16 +93,55 @@ double Sum(const std::vector<double>& values) {
   return sum;
 }
 
-// Sums of residuals by cluster: by group, or each item alone.
-std::vector<double> ClusterSums(const std::vector<double>& residuals,
-                                const v1::SplitScores& scores) {
-  if (scores.groups_size() == 0) return residuals;
-  std::map<std::string, double> sums;
-  for (int i = 0; i < scores.groups_size(); ++i) {
-    sums[scores.groups(i)] += residuals[static_cast<size_t>(i)];
+// One independent observation: a group of items, or an item alone.
+struct Cluster {
+  double residual = 0;  // sum over its items
+  double weight = 0;
+};
+
+std::vector<Cluster> MakeClusters(const std::vector<double>& residuals,
+                                  const std::vector<double>& weights,
+                                  const v1::SplitScores& scores) {
+  std::vector<Cluster> out;
+  std::map<std::string, size_t> by_group;
+  for (size_t i = 0; i < residuals.size(); ++i) {
+    size_t at = out.size();
+    if (scores.groups_size() > 0) {
+      at = by_group.emplace(scores.groups(static_cast<int>(i)), at)
+               .first->second;
+    }
+    if (at == out.size()) out.emplace_back();
+    out[at].residual += residuals[i];
+    out[at].weight += weights[i];
   }
-  std::vector<double> out;
-  for (const auto& [group, sum] : sums) out.push_back(sum);
+  return out;
+}
+
+// How a ratio of sums varies when clusters are drawn anew.
+struct Spread {
+  double error = 0;
+  double skew = 0;
+  double effective_clusters = 0;  // (sum of weights)^2 / sum of squares
+};
+
+// The jackknife: each cluster left out once. With equal weights it is the
+// textbook standard error; an unequal one counts for what it moves.
+Spread Jackknife(const std::vector<Cluster>& clusters, double total) {
+  Spread out;
+  const double count = static_cast<double>(clusters.size());
+  double squares = 0, cubes = 0, weight_squares = 0;
+  for (const Cluster& c : clusters) {
+    weight_squares += c.weight * c.weight;
+    if (clusters.size() < 2) continue;
+    const double shift = c.residual / (total - c.weight);
+    squares += shift * shift;
+    cubes += shift * shift * shift;
+  }
+  out.effective_clusters = total * total / weight_squares;
+  if (squares > 0) {
+    out.error = std::sqrt(squares * (count - 1) / count);
+    out.skew = cubes / count / std::pow(squares / count, 1.5);
+  }
   return out;
 }
 
@@ -124,15 +181,27 @@ absl::StatusOr<PairedDifference> PairedDifference::Compare(
   for (size_t i = 0; i < n; ++i) {
     residuals[i] = differences[i] - d.x_ * weights[i];
   }
-  std::vector<double> clusters = ClusterSums(residuals, base);
-  const double count = static_cast<double>(clusters.size());
-  d.degrees_ = count - 1;
-  double squares = 0;
-  for (double c : clusters) squares += c * c;
-  if (clusters.size() > 1) {
-    d.error_ = std::sqrt(squares * count / (count - 1)) / total;
-  }
+  const auto clusters = MakeClusters(residuals, weights, base);
+  const Spread spread = Jackknife(clusters, total);
+  d.error_ = spread.error;
+  d.skew_ = spread.skew;
+  d.clusters_ = static_cast<double>(clusters.size());
+  // Two clusters of unequal weight are still two observations.
+  d.degrees_ =
+      clusters.size() < 2 ? 0 : std::max(spread.effective_clusters - 1, 1.0);
   return d;
+}
+
+double PairedDifference::Tail(double distance, double skew) const {
+  const double t = distance / error_;
+  const double worse = WorseSkew(skew, clusters_);
+  return StudentTail(degrees_, std::min(t, HallOf(t, worse, clusters_)));
+}
+
+double PairedDifference::Reach(double alpha, double skew) const {
+  const double t = StudentUpper(degrees_, alpha);
+  const double worse = WorseSkew(skew, clusters_);
+  return std::max(t, InverseHall(t, worse, clusters_));
 }
 
 double PairedDifference::ToScale(double gain) const {
@@ -166,35 +235,43 @@ double PairedDifference::standard_error() const {
 
 double PairedDifference::LowerBound(double alpha) const {
   if (degrees_ < 1) return FromScale(-kLikelihoodScaleMax);
-  return FromScale(x_ - StudentQuantile(degrees_, 1 - alpha) * error_);
+  return FromScale(x_ - Reach(alpha, skew_) * error_);
 }
 
 double PairedDifference::UpperBound(double alpha) const {
   if (degrees_ < 1) return FromScale(kLikelihoodScaleMax);
-  return FromScale(x_ + StudentQuantile(degrees_, 1 - alpha) * error_);
+  return FromScale(x_ + Reach(alpha, -skew_) * error_);
 }
 
 double PairedDifference::PValueBelow(double threshold) const {
   if (degrees_ < 1) return 1;
   const double distance = ToScale(threshold) - x_;
   if (error_ == 0) return distance > 0 ? 0 : 1;
-  return StudentTail(degrees_, distance / error_);
+  return Tail(distance, -skew_);
 }
 
 double PairedDifference::PValueAbove(double threshold) const {
   if (degrees_ < 1) return 1;
   const double distance = x_ - ToScale(threshold);
   if (error_ == 0) return distance > 0 ? 0 : 1;
-  return StudentTail(degrees_, distance / error_);
+  return Tail(distance, skew_);
 }
 
 double PairedDifference::MinimumDetectableEffect(double alpha) const {
   if (degrees_ < 1) return FromScale(kLikelihoodScaleMax);
-  const double power = boost::math::quantile(boost::math::normal(), kPower);
-  return FromScale((StudentQuantile(degrees_, 1 - alpha) + power) * error_);
+  return FromScale(DetectableEffect(error_, degrees_ + 1, alpha));
 }
 
-v1::Report PairedDifference::MakeReport(double alpha, double margin,
+double DetectableEffect(double error, double clusters, double level) {
+  if (level <= 0 || clusters < 2) return kLikelihoodScaleMax;
+  const double t = StudentUpper(clusters - 1, level);
+  const double reach =
+      std::max(t, InverseHall(t, WorseSkew(0, clusters), clusters));
+  return error * (reach + StudentUpper(clusters - 1, 1 - kPower));
+}
+
+v1::Report PairedDifference::MakeReport(double alpha, double claim_level,
+                                        double margin,
                                         absl::string_view device_class) const {
   v1::Report report;
   report.set_suite(suite_);
@@ -204,23 +281,26 @@ v1::Report PairedDifference::MakeReport(double alpha, double margin,
   report.set_base(base_value_);
   report.set_candidate(candidate_value_);
   report.set_difference(candidate_value_ - base_value_);
-  double half = 0;
-  if (degrees_ < 1) {
-    half = kLikelihoodScaleMax;
-  } else {
-    half = StudentQuantile(degrees_, 1 - alpha / 2) * error_;
+  double down = kLikelihoodScaleMax, up = kLikelihoodScaleMax;
+  if (degrees_ >= 1) {
+    down = Reach(alpha / 2, skew_) * error_;
+    up = Reach(alpha / 2, -skew_) * error_;
   }
-  double one = MetricAt(x_ - half) - base_value_;
-  double other = MetricAt(x_ + half) - base_value_;
+  double one = MetricAt(x_ - down) - base_value_;
+  double other = MetricAt(x_ + up) - base_value_;
   report.add_confidence_interval(std::min(one, other));
   report.add_confidence_interval(std::max(one, other));
   report.set_items(items_);
   report.set_gain(gain());
   report.set_gain_lower(LowerBound(alpha));
   report.set_gain_upper(UpperBound(alpha));
-  report.set_minimum_detectable_effect(MinimumDetectableEffect(alpha));
+  report.set_claim_level(claim_level);
+  report.set_minimum_detectable_effect(MinimumDetectableEffect(claim_level));
   report.set_device_class(std::string(device_class));
-  report.set_rounding_step(std::max(0.25 * margin, standard_error()));
+  // Whole doublings, so that the step itself tells little of the error.
+  double step = 0.25 * margin;
+  while (step < standard_error()) step *= 2;
+  report.set_rounding_step(step);
   report.set_id(ComputeEtag(report));
   return report;
 }
@@ -232,10 +312,10 @@ v1::Report Rounded(const v1::Report& report) {
   out.set_split(report.split());
   out.set_metric(report.metric());
   out.set_rounded(true);
-  out.set_rounding_step(report.rounding_step());
-  if (report.rounding_step() > 0) {
-    out.set_gain(std::round(report.gain() / report.rounding_step()) *
-                 report.rounding_step());
+  if (report.has_told_gain()) {
+    out.set_rounding_step(report.rounding_step());
+    out.set_told_gain(report.told_gain());
+    out.set_gain(report.told_gain());
   }
   out.set_id(report.id());
   return out;

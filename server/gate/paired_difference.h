@@ -17,9 +17,14 @@ namespace cairn {
 //   change of the mean negative log-likelihood a token, a ratio of sums over
 //   items whose error is by the delta method.
 //   Accuracies: d = mean difference of the items' points.
-// Items of one group are one cluster. Bounds are Student's t with clusters - 1
+// Items of one group are one cluster. The standard error is the jackknife over
+// clusters; bounds are Student's t with (effective number of clusters) - 1
 // degrees of freedom, taken for likelihood on the log scale, so that they map
-// through exp.
+// through exp. A mean of skewed differences is judged by the stricter of
+// Student's t and Hall's transformation of it (Hall 1992, "On the removal of
+// skewness by transformation"), the skewness being taken two standard errors
+// to the worse side: far out in the tail, where the levels of the hold-out
+// ledger lie, Student's t alone errs a hundredfold.
 class PairedDifference {
  public:
   // INVALID_ARGUMENT when the two are not of the same suite, version, split
@@ -42,9 +47,10 @@ class PairedDifference {
   double degrees_of_freedom() const { return degrees_; }
 
   // The report of both sides with every figure, its id included.
-  // `margin` sets the step to which authors see the gain:
-  // max(margin / 4, standard error).
-  v1::Report MakeReport(double alpha, double margin,
+  // `margin` sets the step in which authors are told the gain: margin / 4,
+  // doubled until it is no less than the standard error; `claim_level` is the level at which a
+  // claim is tested and the detectable effect is given.
+  v1::Report MakeReport(double alpha, double claim_level, double margin,
                         absl::string_view device_class) const;
 
  private:
@@ -56,8 +62,16 @@ class PairedDifference {
   double MetricAt(double x) const;
 
   bool is_likelihood_ = false;
+  // One-sided p-value of a deviation of `distance` in the direction in which
+  // the differences have the skewness `skew`.
+  double Tail(double distance, double skew) const;
+  // How many standard errors a (1 - alpha) bound against it lies away.
+  double Reach(double alpha, double skew) const;
+
   double x_ = 0;      // gain on the scale of the test
   double error_ = 0;  // its standard error
+  double skew_ = 0;   // skewness of the clusters' differences
+  double clusters_ = 0;
   double degrees_ = 0;
   double base_nll_ = 0;  // mean negative log-likelihood a token
   int64_t items_ = 0;
@@ -69,8 +83,12 @@ class PairedDifference {
 // True for metrics that are functions of the likelihood of the text.
 bool IsLikelihoodMetric(absl::string_view metric);
 
-// The report as authors and readers see it: the gain in steps of
-// rounding_step, and nothing that tells more.
+// The smallest true gain that a test at `level` shows with 80 % power, given
+// its standard error over so many equal clusters of unskewed differences.
+double DetectableEffect(double error, double clusters, double level);
+
+// The report as authors and readers see it: the gain that they are told, if
+// they are told any, and nothing more.
 v1::Report Rounded(const v1::Report& report);
 
 }  // namespace cairn

@@ -1,5 +1,6 @@
 #include "server/gate/score_book.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -89,7 +90,9 @@ absl::StatusOr<std::vector<GateSuite>> PairScores(
     out.push_back(
         {.name = suite.name(),
          .is_protected = suite.protected_(),
-         .is_claimed = claims.contains(std::string(ShortName(suite.name()))),
+         .is_claimed = !suite.canary() &&
+                       claims.contains(std::string(ShortName(suite.name()))),
+         .is_canary = suite.canary(),
          .margin = MarginOf(record, policy),
          .gain_unit = GainUnitOf(suite.metric(), policy),
          .difference = std::move(difference)});
@@ -102,8 +105,8 @@ std::vector<v1::Report> MakeReports(const std::vector<GateSuite>& suites,
                                     absl::string_view device_class) {
   std::vector<v1::Report> reports;
   for (const GateSuite& suite : suites) {
-    reports.push_back(
-        suite.difference.MakeReport(alpha, suite.margin, device_class));
+    reports.push_back(suite.difference.MakeReport(
+        alpha, std::min(alpha, suite.claim_level), suite.margin, device_class));
   }
   return reports;
 }

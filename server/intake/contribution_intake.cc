@@ -17,6 +17,7 @@
 #include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
 #include "server/flow/stored_files.h"
+#include "server/gate/holdout.h"
 
 namespace cairn {
 namespace {
@@ -158,11 +159,15 @@ absl::Status CheckAttempts(const HubReader& reader, const Caller& caller,
   CAIRN_ASSIGN_OR_RETURN(
       int32_t left,
       AttemptsLeft(reader, caller.user, model.model().name(), policy, now));
-  if (left > 0) return absl::OkStatus();
-  return ReasonedError(
-      absl::StatusCode::kFailedPrecondition, "HOLDOUT_EXHAUSTED",
-      absl::StrCat("all ", policy.attempts_per_day(),
-                   " attempts of today (UTC) are used; push again tomorrow"));
+  if (left <= 0) {
+    return ReasonedError(
+        absl::StatusCode::kFailedPrecondition, "HOLDOUT_EXHAUSTED",
+        absl::StrCat(
+            "all attempts of today (UTC) are used: ", policy.attempts_per_day(),
+            " a person, ", policy.organisation_attempts_per_day(),
+            " an organisation; push again tomorrow"));
+  }
+  return CheckHoldoutLeft(reader, model.model().name(), policy);
 }
 
 v1::Contribution Describe(const v1::ContributionManifest& manifest,

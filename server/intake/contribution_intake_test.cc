@@ -158,6 +158,24 @@ TEST_F(ContributionIntakeTest, AttemptsOfADayRunOut) {
   EXPECT_OK(Create(alice_, Request(Uploaded(alice_, {.a = 0.25f}))).status());
 }
 
+TEST_F(ContributionIntakeTest, AttemptsAreChargedToTheOrganisationAsWell) {
+  hub_.SetPolicy(
+      [](v1::Policy& policy) { policy.set_organisation_attempts_per_day(1); });
+  ASSERT_OK(hub_.store().Transact([&](HubTransaction& t) -> absl::Status {
+    for (const std::string& name : {alice_.user, bob_.user}) {
+      store::v1::UserRecord record;
+      record.mutable_user()->set_name(name);
+      record.mutable_user()->set_organisation("lab");
+      CAIRN_RETURN_IF_ERROR(t.Put(record));
+    }
+    return absl::OkStatus();
+  }));
+  EXPECT_EQ(Create(alice_, Request(Uploaded(alice_)))->attempts_left(), 0);
+  auto second = Create(bob_, Request(Uploaded(bob_, {.a = 0.25f}))).status();
+  EXPECT_EQ(GetReason(second)->code, "HOLDOUT_EXHAUSTED");
+  EXPECT_THAT(std::string(second.message()), HasSubstr("an organisation"));
+}
+
 TEST_F(ContributionIntakeTest, DefaultLicenceOfThePolicyIsTaken) {
   hub_.SetPolicy([](v1::Policy& policy) { policy.set_default_license("MIT"); });
   auto manifest = Uploaded(alice_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "server/flow/policy_rules.h"
 #include "server/flow/resource_names.h"
 #include "server/flow/stored_files.h"
+#include "server/gate/holdout.h"
 #include "server/suite/suite_reader.h"
 
 namespace cairn {
@@ -33,6 +35,11 @@ absl::Status CheckRequest(const v1::AddSuiteRequest& request) {
         "suite_id '", request.suite_id(),
         "' is not 1 to 64 lower-case letters, digits, '-', '_' or '.', "
         "beginning with a letter or digit"));
+  }
+  if (request.canary() && request.protected_()) {
+    return absl::InvalidArgumentError(
+        "a canary suite is not protected: nobody should get better at it, and "
+        "losses there mean nothing");
   }
   if (request.has_margin() &&
       !(request.margin() > 0 && request.margin() <= kMarginMax)) {
@@ -103,6 +110,7 @@ SuiteRecord Describe(const v1::AddSuiteRequest& request, const SuiteName& name,
   suite.set_kind(described.kind);
   suite.set_metric(described.metric);
   suite.set_protected_(request.protected_());
+  suite.set_canary(request.canary());
   suite.set_margin(request.has_margin() ? request.margin()
                                         : PolicyMargin(policy, described.metric,
                                                        request.protected_()));
@@ -120,11 +128,32 @@ SuiteRecord Describe(const v1::AddSuiteRequest& request, const SuiteName& name,
   return record;
 }
 
-// Puts the suite as the next version, unless the newest one is the same.
+// What the items of a gate split hold, by digest.
+using ItemDigests = std::set<std::string>;
+
+// The gate items of every version of a suite so far.
+absl::StatusOr<ItemDigests> EarlierGateItems(const HubReader& reader,
+                                             const BlobStore& blobs,
+                                             const SuiteName& name) {
+  CAIRN_ASSIGN_OR_RETURN(auto versions, reader.ListAll<SuiteRecord>(
+                                            absl::StrCat(name.full(), "/")));
+  ItemDigests out;
+  for (const SuiteRecord& version : versions) {
+    CAIRN_ASSIGN_OR_RETURN(FileMap files,
+                           OpenStoredFiles(blobs, version.files()));
+    CAIRN_ASSIGN_OR_RETURN(SuiteDescription described, ReadSuite(files));
+    out.merge(described.gate_items);
+  }
+  return out;
+}
+
+// Puts the suite as the next version, unless the newest one is the same. Its
+// gate split begins an epoch when `is_fresh`: none of its items was used
+// before.
 absl::StatusOr<v1::Suite> PutNextVersion(HubTransaction& txn,
                                          const Caller& caller,
                                          const std::vector<v1::File>& files,
-                                         SuiteRecord record) {
+                                         bool is_fresh, SuiteRecord record) {
   v1::Suite& suite = *record.mutable_suite();
   const std::string model(ModelOf(suite.name()));
   auto newest = txn.GetSuite(suite.name());
@@ -132,12 +161,14 @@ absl::StatusOr<v1::Suite> PutNextVersion(HubTransaction& txn,
     const v1::Suite& there = newest->suite();
     if (there.state() != v1::Suite::RETIRED && SameFiles(*newest, files) &&
         there.protected_() == suite.protected_() &&
-        there.margin() == suite.margin()) {
+        there.canary() == suite.canary() && there.margin() == suite.margin()) {
       return there;
     }
     suite.set_version(there.version() + 1);
+    suite.set_epoch(EpochOf(there) + (is_fresh ? 1 : 0));
   } else if (absl::IsNotFound(newest.status())) {
     suite.set_version(1);
+    suite.set_epoch(1);
   } else {
     return newest.status();
   }
@@ -148,7 +179,8 @@ absl::StatusOr<v1::Suite> PutNextVersion(HubTransaction& txn,
   event.set_subject(suite.name());
   event.set_actor(caller.user);
   event.set_message(absl::StrCat(ShortName(suite.name()), " version ",
-                                 suite.version(), " added"));
+                                 suite.version(), " added, epoch ",
+                                 suite.epoch()));
   CAIRN_RETURN_IF_ERROR(txn.AppendEvent(model, std::move(event)));
   return record.suite();
 }
@@ -167,13 +199,20 @@ absl::StatusOr<v1::Suite> SuiteCatalog::Add(
   CAIRN_ASSIGN_OR_RETURN(
       auto replayed, snapshot.Replayed<v1::Suite>(
                          caller.user, kMethod, request.request_id(), request));
-  if (replayed.has_value()) return *std::move(replayed);
-  CAIRN_RETURN_IF_ERROR(snapshot.Get<ModelRecord>(model.full()));
+  CAIRN_ASSIGN_OR_RETURN(auto current, snapshot.Get<ModelRecord>(model.full()));
+  if (replayed.has_value()) {
+    return ViewSuite(snapshot, *std::move(replayed), current.model().policy());
+  }
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::File> files,
                          ClaimFiles(snapshot, blobs_, caller, request));
   CAIRN_ASSIGN_OR_RETURN(FileMap sources,
                          OpenStoredFiles(blobs_, request.files()));
   CAIRN_ASSIGN_OR_RETURN(SuiteDescription described, ReadSuite(sources));
+  CAIRN_ASSIGN_OR_RETURN(ItemDigests earlier,
+                         EarlierGateItems(snapshot, blobs_, name));
+  const bool is_fresh = std::none_of(
+      described.gate_items.begin(), described.gate_items.end(),
+      [&](const std::string& item) { return earlier.contains(item); });
   v1::Suite suite;
   absl::Status added =
       store_.Transact([&](HubTransaction& txn) -> absl::Status {
@@ -181,12 +220,13 @@ absl::StatusOr<v1::Suite> SuiteCatalog::Add(
         SuiteRecord record =
             Describe(request, name, described, files, owner.model().policy());
         CAIRN_ASSIGN_OR_RETURN(
-            suite, PutNextVersion(txn, caller, files, std::move(record)));
+            suite,
+            PutNextVersion(txn, caller, files, is_fresh, std::move(record)));
         return txn.Remember(caller.user, kMethod, request.request_id(), request,
                             suite);
       });
   if (!added.ok()) return added;
-  return suite;
+  return ViewSuite(store_.Read(), std::move(suite), current.model().policy());
 }
 
 absl::StatusOr<v1::Suite> SuiteCatalog::Get(
@@ -196,7 +236,10 @@ absl::StatusOr<v1::Suite> SuiteCatalog::Get(
   CAIRN_RETURN_IF_ERROR(
       AuthorizeRead(snapshot, caller, Permission::kRead, name.model().full()));
   CAIRN_ASSIGN_OR_RETURN(auto record, snapshot.GetSuite(name.full()));
-  return record.suite();
+  CAIRN_ASSIGN_OR_RETURN(auto model,
+                         snapshot.Get<ModelRecord>(name.model().full()));
+  return ViewSuite(snapshot, std::move(*record.mutable_suite()),
+                   model.model().policy());
 }
 
 absl::StatusOr<v1::ListSuitesResponse> SuiteCatalog::List(
@@ -205,7 +248,7 @@ absl::StatusOr<v1::ListSuitesResponse> SuiteCatalog::List(
   HubSnapshot snapshot = store_.Read();
   CAIRN_RETURN_IF_ERROR(
       AuthorizeRead(snapshot, caller, Permission::kRead, model.full()));
-  CAIRN_RETURN_IF_ERROR(snapshot.Get<ModelRecord>(model.full()));
+  CAIRN_ASSIGN_OR_RETURN(auto owner, snapshot.Get<ModelRecord>(model.full()));
   if (!request.page_token().empty() || request.page_size() < 0) {
     return absl::InvalidArgumentError(
         request.page_size() < 0
@@ -215,7 +258,10 @@ absl::StatusOr<v1::ListSuitesResponse> SuiteCatalog::List(
   CAIRN_ASSIGN_OR_RETURN(auto suites, snapshot.NewestSuites(model.full()));
   v1::ListSuitesResponse response;
   for (SuiteRecord& record : suites) {
-    *response.add_items() = std::move(*record.mutable_suite());
+    CAIRN_ASSIGN_OR_RETURN(
+        *response.add_items(),
+        ViewSuite(snapshot, std::move(*record.mutable_suite()),
+                  owner.model().policy()));
   }
   return response;
 }

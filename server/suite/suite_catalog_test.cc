@@ -148,5 +148,46 @@ TEST_F(SuiteCatalogTest, RefusesBadRequests) {
             absl::StatusCode::kPermissionDenied);
 }
 
+TEST_F(SuiteCatalogTest, EpochBeginsOnlyWithGateItemsNeverUsed) {
+  auto with_gate = [&](const std::string& gate) {
+    v1::AddSuiteRequest request;
+    request.set_parent("models/m");
+    request.set_suite_id("prose");
+    AddFile(request, "suite.yaml", kYaml);
+    AddFile(request, "g.jsonl", gate);
+    AddFile(request, "s.jsonl", R"({"id":"1","input_ids":[1,2]})");
+    AddFile(request, "a.jsonl", R"({"id":"1","input_ids":[3,2]})");
+    auto suite = suites_.Add(chief_, request);
+    EXPECT_TRUE(suite.ok()) << suite.status();
+    return suite->epoch();
+  };
+  EXPECT_EQ(with_gate(R"({"id":"1","input_ids":[5,6]})"), 1);
+  EXPECT_EQ(with_gate("{\"id\":\"other\", \"input_ids\": [5, 6]}\n"
+                      "{\"id\":\"2\",\"input_ids\":[7,8]}"),
+            1)
+      << "the same item under another id and spelling";
+  EXPECT_EQ(with_gate(R"({"id":"1","input_ids":[9,9]})"), 2);
+  EXPECT_EQ(with_gate(R"({"id":"1","input_ids":[7,8]})"), 2)
+      << "used two versions ago";
+}
+
+TEST_F(SuiteCatalogTest, BudgetOfTheGateSplitIsShown) {
+  ASSERT_TRUE(suites_.Add(chief_, Prose()).ok());
+  v1::GetSuiteRequest request;
+  request.set_name("models/m/suites/prose");
+  auto suite = suites_.Get(chief_, request);
+  EXPECT_EQ(suite->attempts_used(), 0);
+  EXPECT_EQ(suite->attempts_left(), 2000);
+}
+
+TEST_F(SuiteCatalogTest, CanaryIsNotProtected) {
+  auto request = Prose();
+  request.set_canary(true);
+  EXPECT_TRUE(suites_.Add(chief_, request)->canary());
+  request.set_protected_(true);
+  EXPECT_EQ(suites_.Add(chief_, request).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace cairn

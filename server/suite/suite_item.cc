@@ -236,9 +236,9 @@ bool IsMetricOf(absl::string_view kind, absl::string_view metric) {
              found->metrics.end();
 }
 
-absl::StatusOr<std::string> CheckSuiteItem(absl::string_view kind,
-                                           absl::string_view line,
-                                           absl::string_view place) {
+absl::StatusOr<SuiteItem> CheckSuiteItem(absl::string_view kind,
+                                         absl::string_view line,
+                                         absl::string_view place) {
   const Kind* found = FindKind(kind);
   if (found == nullptr) {
     return Wrong(place, absl::StrCat("'", kind, "' is not a kind of suite"));
@@ -255,7 +255,11 @@ absl::StatusOr<std::string> CheckSuiteItem(absl::string_view kind,
   } else {
     CAIRN_RETURN_IF_ERROR(Need(item, {"context_ids", "target_ids"}, place));
   }
-  return item["id"].get<std::string>();
+  SuiteItem out{.id = item["id"].get<std::string>(), .content = ""};
+  item.erase("id");
+  item.erase("group");
+  out.content = item.dump();  // keys in the order of their names
+  return out;
 }
 
 }  // namespace cairn

@@ -13,12 +13,18 @@ bool IsSuiteKind(absl::string_view kind);
 // True for a metric that the kind has.
 bool IsMetricOf(absl::string_view kind, absl::string_view metric);
 
-// Checks one line of a split and returns the item's id. INVALID_ARGUMENT with
-// MALFORMED_FILE; the message begins with `place` ("gate.jsonl:5") and names
-// the field. `kind` is a suite kind.
-absl::StatusOr<std::string> CheckSuiteItem(absl::string_view kind,
-                                           absl::string_view line,
-                                           absl::string_view place);
+struct SuiteItem {
+  std::string id;
+  // What it asks, in one spelling: its fields but id and group.
+  std::string content;
+};
+
+// Checks one line of a split. INVALID_ARGUMENT with MALFORMED_FILE; the message
+// begins with `place` ("gate.jsonl:5") and names the field. `kind` is a suite
+// kind.
+absl::StatusOr<SuiteItem> CheckSuiteItem(absl::string_view kind,
+                                         absl::string_view line,
+                                         absl::string_view place);
 
 }  // namespace cairn
 

@@ -11,6 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "core/base/digest.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/release/file_policy.h"
@@ -203,8 +204,10 @@ absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
 // Counts the items of a split and checks each.
 class SplitReader {
  public:
-  SplitReader(absl::string_view kind, absl::string_view path)
-      : kind_(kind), path_(path) {}
+  // Adds the digest of every item to `digests`, unless it is null.
+  SplitReader(absl::string_view kind, absl::string_view path,
+              std::set<std::string>* digests)
+      : kind_(kind), path_(path), digests_(digests) {}
 
   absl::Status Read(const ByteSource& source) {
     std::vector<char> tile(
@@ -247,16 +250,18 @@ class SplitReader {
     std::string line = std::move(line_);
     line_.clear();
     if (absl::StripAsciiWhitespace(line).empty()) return absl::OkStatus();
-    CAIRN_ASSIGN_OR_RETURN(std::string id, CheckSuiteItem(kind_, line, place));
-    if (!ids_.insert(id).second) {
-      return Wrong(place, absl::StrCat("id '", id, "' was used before"));
+    CAIRN_ASSIGN_OR_RETURN(SuiteItem item, CheckSuiteItem(kind_, line, place));
+    if (!ids_.insert(item.id).second) {
+      return Wrong(place, absl::StrCat("id '", item.id, "' was used before"));
     }
+    if (digests_ != nullptr) digests_->insert(Digest::Of(item.content).hex());
     ++items_;
     return absl::OkStatus();
   }
 
   const std::string kind_;
   const std::string path_;
+  std::set<std::string>* const digests_;
   std::string line_;
   int64_t number_ = 1;
   int64_t items_ = 0;
@@ -269,7 +274,8 @@ absl::StatusOr<SuiteDescription> ReadSuite(const FileMap& files) {
   CAIRN_RETURN_IF_ERROR(CheckFileNames(files));
   CAIRN_ASSIGN_OR_RETURN(SuiteDescription out, ReadDescription(files));
   for (const auto& [split, path] : out.splits) {
-    SplitReader reader(out.kind, path);
+    SplitReader reader(out.kind, path,
+                       split == "gate" ? &out.gate_items : nullptr);
     CAIRN_RETURN_IF_ERROR(reader.Read(*files.at(path)));
     out.split_items[split] = reader.items();
   }

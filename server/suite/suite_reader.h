@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,8 @@ struct SuiteDescription {
   std::map<std::string, int64_t> split_items;
   // The file of classes, empty when there is none.
   std::string classes;
+  // Digests of what the items of the gate split hold, their ids left out.
+  std::set<std::string> gate_items;
 };
 
 // Reads a suite's directory whole and checks it as strictly as a worker will:

@@ -11,6 +11,7 @@
 #include "server/flow/contribution_state.h"
 #include "server/flow/job_records.h"
 #include "server/flow/reasons.h"
+#include "server/gate/holdout.h"
 #include "server/gate/score_book.h"
 
 namespace cairn {
@@ -44,10 +45,13 @@ absl::Status Announce(HubTransaction& transaction,
   return transaction.AppendEvent(record.model(), std::move(event));
 }
 
-// What evaluation came to, before it is committed.
+// What evaluation came to, before it is committed. What was measured is
+// decided on when it is committed, by what the ledger says then.
 struct Evaluated {
-  GateDecision decision;
-  std::vector<v1::Report> reports;
+  GateDecision decision;         // when nothing could be measured
+  std::vector<GateSuite> pairs;  // else, in the order of `suites`
+  std::vector<SuiteRecord> suites;
+  std::string device_class;
   // To keep for the next evaluation against the same base.
   ScoreKey base_key;
   v1::EvaluateResult result;
@@ -58,19 +62,29 @@ GateDecision Undecided(v1::Reason::Code code, absl::string_view message) {
           .reasons = {MakeReason(code, message)}};
 }
 
+// Nothing can be measured: to EVALUATED, and from there to people.
+absl::Status LeaveToPeople(HubTransaction& transaction,
+                           ContributionRecord& record, const v1::Reason& why) {
+  record.set_undecided(true);
+  *record.mutable_contribution()->add_verdicts() =
+      MakeVerdict(kGateSplit, v1::Verdict::REVIEW, {why}, transaction.now());
+  CAIRN_RETURN_IF_ERROR(
+      Move(record, v1::Contribution::EVALUATED, transaction.now()));
+  return transaction.Put(record);
+}
+
 absl::StatusOr<Evaluated> Judge(const HubReader& reader, const BlobStore& blobs,
                                 const ContributionRecord& record,
                                 const JobRecord& job) {
   CAIRN_ASSIGN_OR_RETURN(auto result, ReadJobResult(blobs, job));
   CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
   const v1::EvaluateSpec& spec = job.spec().evaluate();
-  std::vector<SuiteRecord> suites;
+  Evaluated out;
   for (const v1::SuiteInput& input : spec.suites()) {
     CAIRN_ASSIGN_OR_RETURN(auto suite, reader.Get<SuiteRecord>(SuiteVersionName(
                                            input.suite(), input.version())));
-    suites.push_back(std::move(suite));
+    out.suites.push_back(std::move(suite));
   }
-  Evaluated out;
   out.base_key = {.digest = DigestOf(spec.base()),
                   .device_class = result.device_class(),
                   .dtype = spec.dtype()};
@@ -81,16 +95,40 @@ absl::StatusOr<Evaluated> Judge(const HubReader& reader, const BlobStore& blobs,
         "the worker scored a base of digest ", out.result.base_digest(),
         " instead of ", out.base_key.digest));
   }
-  const v1::Policy& policy = model.model().policy();
   const auto& claims = record.contribution().claims();
   CAIRN_ASSIGN_OR_RETURN(
-      auto pairs,
+      out.pairs,
       PairScores(reader, out.base_key, out.result.base(),
-                 out.result.candidate(), suites, kGateSplit, policy,
+                 out.result.candidate(), out.suites, kGateSplit,
+                 model.model().policy(),
                  std::set<std::string>(claims.begin(), claims.end())));
-  out.decision = DecideContribution(pairs, policy.alpha());
-  out.reports = MakeReports(pairs, policy.alpha(), result.device_class());
+  out.device_class = result.device_class();
   return out;
+}
+
+// Decides on what was measured, charges what the decision tells, and adds the
+// reports to the contribution.
+absl::StatusOr<GateDecision> Decide(HubTransaction& transaction,
+                                    const Evaluated& evaluated,
+                                    const std::string& model_name,
+                                    v1::Contribution& contribution) {
+  if (evaluated.pairs.empty()) return evaluated.decision;
+  CAIRN_ASSIGN_OR_RETURN(auto model, transaction.Get<ModelRecord>(model_name));
+  const v1::Policy& policy = model.model().policy();
+  CAIRN_ASSIGN_OR_RETURN(std::string organisation,
+                         OrganisationOf(transaction, contribution.author()));
+  std::vector<GateSuite> pairs = evaluated.pairs;
+  CAIRN_RETURN_IF_ERROR(SetClaimLevels(transaction, policy, organisation,
+                                       evaluated.suites, pairs));
+  GateDecision decision =
+      DecideContribution(pairs, policy.alpha(), OnAnomaly(policy, "canary"));
+  auto reports = MakeReports(pairs, policy.alpha(), evaluated.device_class);
+  CAIRN_RETURN_IF_ERROR(ChargeHoldout(
+      transaction, organisation, evaluated.suites, pairs, decision, reports));
+  for (v1::Report& report : reports) {
+    *contribution.add_reports() = std::move(report);
+  }
+  return decision;
 }
 
 // What the policy wants people to look at, although the gate passed.
@@ -113,6 +151,15 @@ std::vector<v1::Reason> ReasonsForReview(const ContributionRecord& record,
         v1::Reason::POLICY,
         absl::StrCat("the update has the trait '", trait,
                      "', which the policy wants a reviewer to look at")));
+  }
+  for (const v1::Finding& finding : record.contribution().findings()) {
+    if (!finding.anomaly() ||
+        OnAnomaly(policy, finding.screen()) != v1::Verdict::REVIEW) {
+      continue;
+    }
+    reasons.push_back(MakeReason(
+        v1::Reason::SCREEN_ANOMALY,
+        absl::StrCat("screen '", finding.screen(), "': ", finding.evidence())));
   }
   if (policy.approvals() > 0) {
     reasons.push_back(
@@ -173,19 +220,20 @@ absl::StatusOr<bool> GateStage::StartEvaluation(
     CAIRN_ASSIGN_OR_RETURN(auto suites, transaction.ActiveSuites(now.model()));
     moved = true;
     if (suites.empty()) {
-      now.set_undecided(true);
-      *now.mutable_contribution()->add_verdicts() = MakeVerdict(
-          kGateSplit, v1::Verdict::REVIEW,
-          {MakeReason(v1::Reason::NO_SUITES,
-                      "the model has no suite to vet with; a maintainer adds "
-                      "one with 'cairn suite add', or a reviewer decides")},
-          transaction.now());
-      CAIRN_RETURN_IF_ERROR(
-          Move(now, v1::Contribution::EVALUATED, transaction.now()));
-      return transaction.Put(now);
+      return LeaveToPeople(
+          transaction, now,
+          MakeReason(v1::Reason::NO_SUITES,
+                     "the model has no suite to vet with; a maintainer adds "
+                     "one with 'cairn suite add', or a reviewer decides"));
     }
     CAIRN_ASSIGN_OR_RETURN(auto model,
                            transaction.Get<ModelRecord>(now.model()));
+    absl::Status left =
+        CheckHoldoutLeft(transaction, now.model(), model.model().policy());
+    if (absl::IsFailedPrecondition(left)) {
+      return LeaveToPeople(transaction, now, ReasonOf(left));
+    }
+    CAIRN_RETURN_IF_ERROR(left);
     CAIRN_ASSIGN_OR_RETURN(auto base, transaction.Get<ReleaseRecord>(
                                           now.contribution().base_release()));
     JobRequest request{.model = now.model(), .subject = name};
@@ -232,12 +280,11 @@ absl::StatusOr<bool> GateStage::FinishEvaluation(
       return absl::OkStatus();
     }
     auto& contribution = *now.mutable_contribution();
-    const GateDecision& decision = evaluated.decision;
+    CAIRN_ASSIGN_OR_RETURN(
+        GateDecision decision,
+        Decide(transaction, evaluated, now.model(), contribution));
     *contribution.add_verdicts() = MakeVerdict(
         kGateSplit, decision.decision, decision.reasons, transaction.now());
-    for (const v1::Report& report : evaluated.reports) {
-      *contribution.add_reports() = report;
-    }
     CAIRN_RETURN_IF_ERROR(RememberScores(transaction, evaluated.base_key,
                                          evaluated.result.base()));
     now.clear_job();
@@ -250,7 +297,8 @@ absl::StatusOr<bool> GateStage::FinishEvaluation(
     CAIRN_RETURN_IF_ERROR(
         Move(now, v1::Contribution::REJECTED, transaction.now()));
     CAIRN_RETURN_IF_ERROR(transaction.Put(now));
-    return Announce(transaction, now, decision.reasons.front().message());
+    return Announce(transaction, now,
+                    "refused by the gate; its author and reviewers see why");
   });
   if (!committed.ok()) return committed;
   return true;

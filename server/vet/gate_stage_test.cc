@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "server/gate/contribution_view.h"
+#include "server/gate/holdout.h"
 #include "server/testing/pipeline_fixture.h"
 #include "server/vet/suite_check_stage.h"
 
@@ -179,6 +180,138 @@ TEST_F(GateStageTest, AuthorSeesRoundedGainsReviewersExactFigures) {
   EXPECT_EQ(rounded.reports(0).base(), 0);
   EXPECT_TRUE(rounded.reports(0).rounded());
   EXPECT_EQ(rounded.attempts_left(), 20);
+}
+
+TEST_F(GateStageTest, AuthorIsToldTheGainOfAShownClaimAndNothingElse) {
+  hub_.AddSuite("c");
+  hub_.AddSuite("perl");
+  gain_ = {{"c", 0.05}, {"perl", 0.02}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  const auto record =
+      hub_.Get<store::v1::ContributionRecord>("models/m/contributions/a");
+  auto view = [&](const std::string& viewer) {
+    return *ViewContribution(hub_.store().Read(), hub_.jobs(), record,
+                             Figures::kRounded, viewer, hub_.clock().Now());
+  };
+  const v1::Contribution mine = view("users/alice");
+  EXPECT_TRUE(mine.reports(0).has_told_gain());
+  EXPECT_LE(mine.reports(0).told_gain(), 0.05);
+  EXPECT_GT(mine.reports(0).told_gain(), 0.02);
+  EXPECT_FALSE(mine.reports(1).has_told_gain()) << "perl was not claimed";
+  EXPECT_FALSE(view("users/bob").reports(0).has_told_gain());
+}
+
+TEST_F(GateStageTest, RefusedClaimTellsNothingButThat) {
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.0001}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "REJECTED");
+  const auto record =
+      hub_.Get<store::v1::ContributionRecord>("models/m/contributions/a");
+  const auto view =
+      *ViewContribution(hub_.store().Read(), hub_.jobs(), record,
+                        Figures::kRounded, "users/alice", hub_.clock().Now());
+  EXPECT_FALSE(view.reports(0).has_told_gain());
+  EXPECT_EQ(view.reports(0).rounding_step(), 0);
+  const auto& verdict = view.verdicts(view.verdicts_size() - 1);
+  EXPECT_EQ(verdict.reasons(0).code(), v1::Reason::CLAIM_NOT_SHOWN);
+  EXPECT_FALSE(verdict.reasons(0).has_measured());
+}
+
+TEST_F(GateStageTest, EveryJudgementIsChargedToTheSplitAndTheOrganisation) {
+  ASSERT_OK(hub_.store().Transact([](HubTransaction& t) {
+    store::v1::UserRecord alice;
+    alice.mutable_user()->set_name("users/alice");
+    alice.mutable_user()->set_organisation("lab");
+    return t.Put(alice);
+  }));
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  hub_.AddContribution("b", v1::Contribution::SCREENED, {"c"}, "users/bob");
+  Settle();
+  auto ledger = [&](const std::string& who) {
+    return *FindHoldout(hub_.store().Read(),
+                        hub_.Get<SuiteRecord>("models/m/suites/c/1").suite(),
+                        who);
+  };
+  EXPECT_EQ(ledger("").attempts(), 2);
+  EXPECT_EQ(ledger("organisations/lab").attempts(), 1);
+  EXPECT_EQ(ledger("organisations/lab").shown(), 1);
+  EXPECT_EQ(ledger("users/alice").attempts(), 0);
+  EXPECT_EQ(ledger("users/bob").attempts(), 1);
+}
+
+TEST_F(GateStageTest, WhenTheSplitIsUsedUpPeopleDecide) {
+  hub_.SetPolicy([](v1::Policy& policy) { policy.set_gate_attempts(1); });
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "QUEUED");
+  hub_.AddContribution("b", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("b"), "NEEDS_REVIEW");
+  EXPECT_THAT(Codes("b"), ElementsAre("HOLDOUT_EXHAUSTED"));
+  EXPECT_THAT(hub_.jobs_done, SizeIs(1)) << "b was not scored";
+}
+
+TEST_F(GateStageTest, LearntCanaryIsAnAnomaly) {
+  hub_.AddSuite("c");
+  hub_.AddSuite("planted");
+  ASSERT_OK(hub_.store().Transact([](HubTransaction& t) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(auto suite,
+                           t.Get<SuiteRecord>("models/m/suites/planted/1"));
+    suite.mutable_suite()->set_canary(true);
+    return t.Put(suite);
+  }));
+  gain_ = {{"c", 0.05}, {"planted", 0.4}};
+  auto block = [&](const char* screen) {
+    hub_.SetPolicy([&](v1::Policy& policy) {
+      policy.clear_screens_block();
+      policy.clear_screens_review();
+      policy.add_screens_block(screen);
+      policy.add_screens_review("canary");
+    });
+  };
+  block("canary");
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "REJECTED");
+  EXPECT_THAT(Codes("a"), ElementsAre("SCREEN_ANOMALY"));
+  block("none");
+  hub_.AddContribution("b", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("b"), "NEEDS_REVIEW");
+  gain_["planted"] = -0.4;
+  hub_.AddContribution("d", v1::Contribution::SCREENED, {"c"});
+  Settle();
+  EXPECT_EQ(hub_.State("d"), "QUEUED") << "losses on a canary mean nothing";
+}
+
+TEST_F(GateStageTest, AnomalyOfAReviewedScreenGoesToPeople) {
+  hub_.SetPolicy(
+      [](v1::Policy& policy) { policy.add_screens_review("energy"); });
+  hub_.AddSuite("c");
+  gain_ = {{"c", 0.05}};
+  hub_.AddContribution("a", v1::Contribution::SCREENED, {"c"});
+  ASSERT_OK(hub_.store().Transact([](HubTransaction& t) -> absl::Status {
+    CAIRN_ASSIGN_OR_RETURN(auto record, t.Get<store::v1::ContributionRecord>(
+                                            "models/m/contributions/a"));
+    for (const char* screen : {"energy", "spectrum"}) {
+      v1::Finding& finding = *record.mutable_contribution()->add_findings();
+      finding.set_screen(screen);
+      finding.set_anomaly(true);
+      finding.set_evidence("ten times the usual norm");
+    }
+    return t.Put(record);
+  }));
+  Settle();
+  EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
+  EXPECT_THAT(Codes("a"), ElementsAre("SCREEN_ANOMALY"))
+      << "spectrum is a label only";
 }
 
 }  // namespace

@@ -1,0 +1,205 @@
+#include "server/gate/holdout.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/base/status_util.h"
+#include "server/flow/policy_rules.h"
+#include "server/flow/resource_names.h"
+#include "server/gate/paired_difference.h"
+
+namespace cairn {
+namespace {
+
+using store::v1::HoldoutRecord;
+using store::v1::SuiteRecord;
+using store::v1::UserRecord;
+
+HoldoutRecord HoldoutKey(const v1::Suite& suite,
+                         absl::string_view organisation) {
+  HoldoutRecord record;
+  record.set_suite(suite.name());
+  record.set_epoch(EpochOf(suite));
+  record.set_organisation(std::string(organisation));
+  return record;
+}
+
+double LogFactorial(int64_t n) {
+  return std::lgamma(static_cast<double>(n) + 1);
+}
+
+// Below it a level is none: no test of a few thousand items resolves it.
+constexpr double kLevelMin = 1e-30;
+
+// Nats of a count of which nothing is known: of 0, 1, 2, ... with the weights
+// 1/2, 1/6, 1/12, ..., which sum to 1.
+double NatsOfCount(double count) { return std::log((count + 1) * (count + 2)); }
+
+// ln of n over k.
+double LogChoose(int64_t n, int64_t k) {
+  return LogFactorial(n) - LogFactorial(k) - LogFactorial(n - k);
+}
+
+// 1 + 1/2 + ... + 1/n.
+double Harmonic(int64_t n) {
+  double sum = 0;
+  for (int64_t i = n; i > 0; --i) sum += 1 / static_cast<double>(i);
+  return sum;
+}
+
+bool HasReason(const GateDecision& decision, const std::string& suite,
+               v1::Reason::Code code) {
+  return std::any_of(decision.reasons.begin(), decision.reasons.end(),
+                     [&](const v1::Reason& reason) {
+                       return reason.code() == code && reason.suite() == suite;
+                     });
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> OrganisationOf(const HubReader& reader,
+                                           absl::string_view user) {
+  CAIRN_ASSIGN_OR_RETURN(auto record, reader.Find<UserRecord>(user));
+  if (!record.has_value() || record->user().organisation().empty()) {
+    return std::string(user);
+  }
+  return absl::StrCat("organisations/", record->user().organisation());
+}
+
+int32_t EpochOf(const v1::Suite& suite) { return std::max(suite.epoch(), 1); }
+
+absl::StatusOr<HoldoutRecord> FindHoldout(const HubReader& reader,
+                                          const v1::Suite& suite,
+                                          absl::string_view organisation) {
+  HoldoutRecord key = HoldoutKey(suite, organisation);
+  CAIRN_ASSIGN_OR_RETURN(
+      auto found, reader.Find<HoldoutRecord>(Table<HoldoutRecord>::Name(key)));
+  return found.has_value() ? *std::move(found) : std::move(key);
+}
+
+double ToldNats(const HoldoutRecord& told) {
+  // First how many answers said something, then where they stood, then which
+  // of the three they were.
+  const int64_t some = told.inconclusive() + told.regressed() + told.shown();
+  const auto count = static_cast<double>(some);
+  return NatsOfCount(count) + LogChoose(told.attempts(), some) +
+         LogFactorial(some) - LogFactorial(told.inconclusive()) -
+         LogFactorial(told.regressed()) - LogFactorial(told.shown()) +
+         LogChoose(some + 2, 2) + told.gain_nats();
+}
+
+double ClaimLevel(double alpha, int64_t attempts_max, int64_t attempts_before,
+                  const HoldoutRecord& told) {
+  if (attempts_before >= attempts_max) return 0;
+  const double share = alpha / (static_cast<double>(attempts_before + 1) *
+                                Harmonic(attempts_max));
+  const double level = share * std::exp(-ToldNats(told));
+  return level < kLevelMin ? 0 : level;
+}
+
+absl::Status SetClaimLevels(const HubReader& reader, const v1::Policy& policy,
+                            absl::string_view organisation,
+                            const std::vector<SuiteRecord>& records,
+                            std::vector<GateSuite>& suites) {
+  for (size_t i = 0; i < suites.size(); ++i) {
+    const v1::Suite& suite = records[i].suite();
+    CAIRN_ASSIGN_OR_RETURN(auto sum, FindHoldout(reader, suite, ""));
+    CAIRN_ASSIGN_OR_RETURN(auto told, FindHoldout(reader, suite, organisation));
+    suites[i].claim_level =
+        ClaimLevel(policy.alpha(), GateAttempts(policy), sum.attempts(), told);
+  }
+  return absl::OkStatus();
+}
+
+void Tell(const GateSuite& suite, const GateDecision& decision,
+          HoldoutRecord& told, v1::Report& report) {
+  told.set_attempts(told.attempts() + 1);
+  if (HasReason(decision, suite.name, v1::Reason::SUITE_REGRESSED) ||
+      HasReason(decision, suite.name, v1::Reason::SCREEN_ANOMALY)) {
+    told.set_regressed(told.regressed() + 1);
+    return;
+  }
+  if (HasReason(decision, suite.name, v1::Reason::INCONCLUSIVE)) {
+    told.set_inconclusive(told.inconclusive() + 1);
+    return;
+  }
+  if (!suite.is_claimed ||
+      HasReason(decision, suite.name, v1::Reason::CLAIM_NOT_SHOWN)) {
+    return;
+  }
+  told.set_shown(told.shown() + 1);
+  const double step = report.rounding_step();
+  const double gain =
+      step > 0 ? std::floor(report.gain() / step) * step : told.best_told();
+  const double rungs = std::floor((gain - told.best_told()) / step + 1e-9);
+  if (decision.decision == v1::Verdict::FAIL || step <= 0 || rungs < 1) {
+    told.set_gain_nats(told.gain_nats() + NatsOfCount(0));
+    return;
+  }
+  told.set_best_told(gain);
+  report.set_told_gain(gain);
+  const double doublings = std::round(std::log2(4 * step / suite.margin));
+  told.set_gain_nats(told.gain_nats() + NatsOfCount(rungs) +
+                     NatsOfCount(std::max(doublings, 0.0)));
+}
+
+absl::Status ChargeHoldout(HubTransaction& transaction,
+                           absl::string_view organisation,
+                           const std::vector<SuiteRecord>& records,
+                           const std::vector<GateSuite>& suites,
+                           const GateDecision& decision,
+                           std::vector<v1::Report>& reports) {
+  for (size_t i = 0; i < suites.size(); ++i) {
+    const v1::Suite& suite = records[i].suite();
+    CAIRN_ASSIGN_OR_RETURN(auto told,
+                           FindHoldout(transaction, suite, organisation));
+    Tell(suites[i], decision, told, reports[i]);
+    CAIRN_RETURN_IF_ERROR(transaction.Put(told));
+    CAIRN_ASSIGN_OR_RETURN(auto sum, FindHoldout(transaction, suite, ""));
+    sum.set_attempts(sum.attempts() + 1);
+    sum.set_error_squares(sum.error_squares() +
+                          std::pow(suites[i].difference.standard_error(), 2));
+    CAIRN_RETURN_IF_ERROR(transaction.Put(sum));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Suite> ViewSuite(const HubReader& reader, v1::Suite suite,
+                                    const v1::Policy& policy) {
+  CAIRN_ASSIGN_OR_RETURN(auto sum, FindHoldout(reader, suite, ""));
+  const int64_t most = GateAttempts(policy);
+  suite.set_epoch(EpochOf(suite));
+  suite.set_attempts_used(sum.attempts());
+  suite.set_attempts_left(std::max<int64_t>(most - sum.attempts(), 0));
+  // Items stand for clusters here: whether they are grouped is not kept.
+  if (sum.attempts() > 0 && suite.items() > 1 && suite.attempts_left() > 0) {
+    const double level = ClaimLevel(policy.alpha(), most, sum.attempts(), {});
+    suite.set_minimum_detectable_effect(DetectableEffect(
+        std::sqrt(sum.error_squares() / static_cast<double>(sum.attempts())),
+        static_cast<double>(suite.items() - 1), level));
+  }
+  return suite;
+}
+
+absl::Status CheckHoldoutLeft(const HubReader& reader, absl::string_view model,
+                              const v1::Policy& policy) {
+  CAIRN_ASSIGN_OR_RETURN(auto suites, reader.ActiveSuites(model));
+  for (const SuiteRecord& record : suites) {
+    const v1::Suite& suite = record.suite();
+    CAIRN_ASSIGN_OR_RETURN(auto sum, FindHoldout(reader, suite, ""));
+    if (sum.attempts() < GateAttempts(policy)) continue;
+    return ReasonedError(
+        absl::StatusCode::kFailedPrecondition, "HOLDOUT_EXHAUSTED",
+        absl::StrCat("the gate split of suite ", ShortName(suite.name()),
+                     " has judged the ", GateAttempts(policy),
+                     " contributions of its epoch ", EpochOf(suite),
+                     "; a maintainer begins the next one with 'cairn suite "
+                     "add' and new gate items"),
+        {{"suite", suite.name()}});
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace cairn
