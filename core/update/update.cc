@@ -213,21 +213,24 @@ absl::Status CheckAgainstBase(const Update& update,
   return absl::OkStatus();
 }
 
-bool TouchesEmbeddingsOrHead(const Update& update) {
+bool IsEmbeddingOrHead(absl::string_view tensor) {
   static constexpr const char* kNames[] = {
       "embed_tokens", "lm_head",         "wte",
       "wpe",          "word_embeddings", "position_embeddings",
       "embed_out",    "embed_in",        "shared",
       "score",        "classifier"};
+  const std::string name = absl::StrCat(".", tensor, ".");
   return std::any_of(
-      update.touched().begin(), update.touched().end(),
-      [](const TouchedTensor& tensor) {
-        const std::string name = absl::StrCat(".", tensor.name, ".");
-        return std::any_of(
-            std::begin(kNames), std::end(kNames), [&](const char* part) {
-              return absl::StrContains(name, absl::StrCat(".", part, "."));
-            });
+      std::begin(kNames), std::end(kNames), [&](const char* part) {
+        return absl::StrContains(name, absl::StrCat(".", part, "."));
       });
+}
+
+bool TouchesEmbeddingsOrHead(const Update& update) {
+  return std::any_of(update.touched().begin(), update.touched().end(),
+                     [](const TouchedTensor& tensor) {
+                       return IsEmbeddingOrHead(tensor.name);
+                     });
 }
 
 }  // namespace cairn

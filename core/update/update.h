@@ -101,8 +101,10 @@ absl::Status CheckAgainstBase(const Update& update,
                               const v1::TensorManifest& base,
                               absl::string_view base_digest);
 
-// True when a touched tensor is an input embedding or an output head, by the
-// names that architectures give them.
+// True for input embeddings and output heads, by the names that architectures
+// give them.
+bool IsEmbeddingOrHead(absl::string_view tensor);
+// True when a touched tensor is one.
 bool TouchesEmbeddingsOrHead(const Update& update);
 
 }  // namespace cairn

@@ -21,6 +21,9 @@ struct ScreenInput {
   const v1::Policy& policy;
   const HubReader& reader;
   const BlobStore& blobs;
+  // What the update does to the weights; null for screens that come before it
+  // is measured.
+  const store::v1::FingerprintRecord* fingerprint = nullptr;
 };
 
 // One static or weight-space check of an update. Stateless and thread-safe.
@@ -46,9 +49,10 @@ std::unique_ptr<Screen> MakeFiniteScreen();
 // Frobenius norm of each tensor's change beside that of the tensor.
 std::unique_ptr<Screen> MakeNormScreen();
 
-// All screens in the order in which they run, cheap ones first. The first that
-// finds something ends it.
-std::vector<std::unique_ptr<Screen>> AllScreens();
+// Screens of the files, in the order in which they run, cheap ones first; then
+// those that need the fingerprint. The first that finds something ends it.
+std::vector<std::unique_ptr<Screen>> FileScreens();
+std::vector<std::unique_ptr<Screen>> FingerprintScreens();
 
 }  // namespace cairn
 

@@ -22,9 +22,10 @@ class ScreenStageTest : public ::testing::Test {
   ScreenStageTest() { UseSmallBase(hub_); }
 
   // Puts a RECEIVED contribution in.
-  void Add(const std::string& id, const SmallUpdate& update) {
+  void Add(const std::string& id, const SmallUpdate& update,
+           const std::string& author = "users/alice") {
     v1::ContributionManifest manifest = StoreUpdate(hub_, update);
-    hub_.AddContribution(id, v1::Contribution::RECEIVED);
+    hub_.AddContribution(id, v1::Contribution::RECEIVED, {}, author);
     ASSERT_OK(hub_.store().Transact([&](HubTransaction& t) -> absl::Status {
       CAIRN_ASSIGN_OR_RETURN(auto record, t.Get<ContributionRecord>(
                                               "models/m/contributions/" + id));
@@ -133,6 +134,48 @@ TEST_F(ScreenStageTest, RepeatedPassChangesNothing) {
   ScreenStage stage(hub_.store(), hub_.blobs());
   EXPECT_EQ(stage.RunPass().value(), 0);
   EXPECT_EQ(hub_.Contribution("a").etag(), etag);
+}
+
+TEST_F(ScreenStageTest, FingerprintAndFindingsAreKept) {
+  Add("a", {});
+  Screened("a");
+  const v1::Contribution contribution = hub_.Contribution("a");
+  ASSERT_EQ(contribution.findings_size(), 5);
+  EXPECT_EQ(contribution.findings(0).screen(), "energy");
+  EXPECT_THAT(contribution.findings(0).evidence(),
+              HasSubstr("0 accepted updates"));
+  const auto print =
+      hub_.Get<store::v1::FingerprintRecord>("models/m/contributions/a");
+  EXPECT_EQ(print.layers(0).tensor(), testing::kProjection);
+  // tau = 2 * 0.5 * 0.1 = 0.1 an element beside 1.
+  EXPECT_NEAR(print.layers(0).ratio(), 0.1, 1e-6);
+  EXPECT_EQ(print.sketch_size(), 1024);
+}
+
+TEST_F(ScreenStageTest, ScaledCopyOfAnothersUpdateIsBlockedByPolicy) {
+  hub_.SetPolicy(
+      [](v1::Policy& policy) { policy.add_screens_block("kinship"); });
+  Add("a", {});
+  Screened("a");
+  Add("b", {.b = 0.05f}, "users/bob");
+  const v1::Reason reason = Screened("b");
+  EXPECT_EQ(reason.code(), v1::Reason::SCREEN_ANOMALY);
+  EXPECT_THAT(reason.message(), HasSubstr("cosine 1.00 with a"));
+  Add("c", {.b = 0.04f});
+  EXPECT_EQ(Screened("c").code(), v1::Reason::CODE_UNSPECIFIED)
+      << "the author's own next try";
+}
+
+TEST_F(ScreenStageTest, WithoutThatPolicyACopyIsOnlyLabelled) {
+  Add("a", {});
+  Screened("a");
+  Add("b", {.b = -0.05f}, "users/bob");
+  EXPECT_EQ(Screened("b").code(), v1::Reason::CODE_UNSPECIFIED);
+  const v1::Finding finding = hub_.Contribution("b").findings(2);
+  EXPECT_EQ(finding.screen(), "kinship");
+  EXPECT_TRUE(finding.anomaly());
+  EXPECT_NEAR(finding.score(), 1, 1e-6);
+  EXPECT_THAT(finding.evidence(), HasSubstr("undoes"));
 }
 
 }  // namespace

@@ -1,0 +1,59 @@
+#ifndef CAIRN_SERVER_VET_WEIGHT_SCREEN_H_
+#define CAIRN_SERVER_VET_WEIGHT_SCREEN_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "cairn/store/v1/records.pb.h"
+
+namespace cairn {
+
+// An update beside those that came before it.
+struct WeightScreenInput {
+  const store::v1::FingerprintRecord& mine;
+  // Of the model, that the gate and people let through; at most the last
+  // kHistoryMax of them.
+  const std::vector<store::v1::FingerprintRecord>& accepted;
+  // Of the model, alive, from other organisations, and received earlier.
+  const std::vector<store::v1::FingerprintRecord>& others;
+};
+
+inline constexpr size_t kHistoryMax = 500;
+// With fewer accepted updates a screen that compares with them only says so.
+inline constexpr size_t kHistoryMin = 8;
+
+// Looks at an update for what honest training does not do. Labels only: what
+// follows an anomaly is the policy's (screens_block, screens_review). Stateless
+// and thread-safe.
+class WeightScreen {
+ public:
+  virtual ~WeightScreen() = default;
+  virtual absl::string_view name() const = 0;
+  virtual v1::Finding Inspect(const WeightScreenInput& input) const = 0;
+};
+
+// Size of the change, whole and by layer, against the accepted ones: scaled
+// updates and amplified layers.
+std::unique_ptr<WeightScreen> MakeEnergyScreen();
+// Spectrum of the low-rank products against the accepted ones: a back door is
+// often one direction.
+std::unique_ptr<WeightScreen> MakeSpectrumScreen();
+// Direction of the change beside those of others: copies, negated copies and
+// parts of one update under several names.
+std::unique_ptr<WeightScreen> MakeKinshipScreen();
+// Balance of signs and density of what changes.
+std::unique_ptr<WeightScreen> MakeSignsScreen();
+// Rows of embeddings and heads: a trigger token is a few rows.
+std::unique_ptr<WeightScreen> MakeVocabularyScreen();
+
+std::vector<std::unique_ptr<WeightScreen>> AllWeightScreens();
+
+// How far `value` lies from the middle of `others`, in robust standard
+// deviations (1.4826 x the median absolute deviation, at least `spread_min`).
+double RobustDistance(double value, std::vector<double> others,
+                      double spread_min);
+
+}  // namespace cairn
+
+#endif  // CAIRN_SERVER_VET_WEIGHT_SCREEN_H_
