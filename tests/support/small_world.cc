@@ -60,7 +60,7 @@ void WriteSuite(const std::string& dir, const std::string& language) {
   fs::create_directories(dir);
   uint64_t seed = 1000;
   for (const auto& [split, items] : std::vector<std::pair<std::string, int>>{
-           {"search", 16}, {"gate", 32}, {"audit", 16}}) {
+           {"search", 16}, {"gate", 96}, {"audit", 16}}) {
     const std::string text =
         MakeText(language, ++seed, static_cast<size_t>(items * kWindow));
     std::string lines;
