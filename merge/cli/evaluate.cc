@@ -13,15 +13,14 @@
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "core/update/update.h"
 #include "merge/cli/command_output.h"
-#include "merge/delta/update_delta.h"
-#include "merge/engine/model_identity.h"
+#include "merge/engine/model_source.h"
 #include "merge/eval/apply_update.h"
 #include "merge/eval/evaluate.h"
 #include "merge/eval/report_json.h"
 #include "merge/model/load_model.h"
 #include "merge/model/parameter_patch.h"
+#include "merge/peft/adapter_effects.h"
 #include "merge/tensor/compute.h"
 
 namespace cairn {
@@ -31,7 +30,7 @@ constexpr char kCommand[] = "cairn evaluate";
 
 constexpr char kFooter[] = R"(
 The model is a Hugging Face directory, the suite a directory with suite.yaml and JSONL files of token ids. An adapter is
-a PEFT LoRA directory or a Cairn update; given several times, each is scored on the base, which is loaded once. A score
+a PEFT directory (LoRA in all its kinds, IA3) or a Cairn update; given several times, each is scored on the base, which is loaded once. A score
 depends on the model and the item alone: not on --batch or --threads.
 
 Example:
@@ -61,8 +60,9 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--model", flags.model, "Hugging Face directory")
       ->required()
       ->type_name("DIR");
-  app.add_option("--adapter", flags.adapters,
-                 "PEFT LoRA or Cairn update to score on the model; repeat it")
+  app.add_option(
+         "--adapter", flags.adapters,
+         "PEFT adapter or Cairn update to score on the model; repeat it")
       ->type_name("DIR")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
@@ -101,26 +101,11 @@ absl::Status AboutAdapter(const absl::Status& status,
   const bool is_damage =
       reason.has_value() && status.code() != absl::StatusCode::kNotFound &&
       (reason->code == "MALFORMED_FILE" || reason->code == "NON_FINITE");
-  const std::string message =
-      absl::StrCat("adapter ", adapter, ": ", status.message());
-  if (!is_damage) return Annotate(status, absl::StrCat("adapter ", adapter));
-  return ReasonedError(absl::StatusCode::kDataLoss, reason->code, message,
+  const std::string doing = absl::StrCat("scoring with adapter ", adapter);
+  if (!is_damage) return Annotate(status, doing);
+  return ReasonedError(absl::StatusCode::kDataLoss, reason->code,
+                       absl::StrCat(doing, ": ", status.message()),
                        reason->details);
-}
-
-absl::StatusOr<std::unique_ptr<Update>> OpenAdapter(
-    const std::string& directory, const Checkpoint& base, int threads) {
-  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update,
-                         OpenUpdateDirectory(directory));
-  std::string base_digest;
-  if (!update->base_digest().empty()) {
-    CAIRN_ASSIGN_OR_RETURN(const ModelIdentity identity,
-                           IdentifyModel(base, threads));
-    base_digest = identity.digest;
-  }
-  CAIRN_RETURN_IF_ERROR(CheckFits(*update, base, base_digest));
-  CAIRN_RETURN_IF_ERROR(update->CheckFinite());
-  return update;
 }
 
 // A model and a suite, loaded once and scored as they are or with adapters.
@@ -157,8 +142,11 @@ class Evaluation {
     LoadOptions options{.threads = flags_.threads};
     CAIRN_ASSIGN_OR_RETURN(options.dtype, ParseArithmetic(flags_.dtype));
     CAIRN_ASSIGN_OR_RETURN(options.device, ParseDevice(flags_.device));
-    CAIRN_ASSIGN_OR_RETURN(base_, OpenModelDirectory(flags_.model));
-    CAIRN_ASSIGN_OR_RETURN(model_, LoadModel(base_, options));
+    CAIRN_ASSIGN_OR_RETURN(Checkpoint base, OpenModelDirectory(flags_.model));
+    CAIRN_ASSIGN_OR_RETURN(model_, LoadModel(base, options));
+    CAIRN_ASSIGN_OR_RETURN(
+        base_, ModelSource::Open(flags_.model, std::make_shared<Checkpoint>(
+                                                   std::move(base))));
     CAIRN_ASSIGN_OR_RETURN(task_, OpenTask(suite_, split_, *model_));
     return absl::OkStatus();
   }
@@ -174,17 +162,18 @@ class Evaluation {
   }
 
   absl::StatusOr<SplitReport> ScoreAdapter(const std::string& directory) {
-    CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<Update> update,
-                           OpenAdapter(directory, base_, flags_.threads));
+    CAIRN_ASSIGN_OR_RETURN(const AdaptedModel adapted,
+                           OpenAdapters(base_, {{.directory = directory}}));
     ParameterPatch patch(*model_);
-    CAIRN_RETURN_IF_ERROR(ApplyUpdate(*update, base_, flags_.threads, patch));
+    CAIRN_RETURN_IF_ERROR(ApplyEffects(adapted.effects, *base_.checkpoint(),
+                                       flags_.threads, patch));
     return Score();
   }
 
   const Flags& flags_;
   Suite suite_;
   std::string split_;
-  Checkpoint base_;
+  ModelSource base_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Task> task_;
 };

@@ -4,6 +4,7 @@
 #include "absl/status/status.h"
 #include "core/tensor/checkpoint.h"
 #include "core/update/update.h"
+#include "merge/engine/model_source.h"
 #include "merge/model/parameter_patch.h"
 
 namespace cairn {
@@ -14,6 +15,12 @@ namespace cairn {
 // not depend on `threads`.
 absl::Status ApplyUpdate(const Update& update, const Checkpoint& base,
                          int threads, ParameterPatch& patch);
+
+// Likewise for what adapters do to `base`, the checkpoint that the model was
+// loaded from. UNSUPPORTED, naming the tensor, for an adapter that brings new
+// tensors or others of another shape.
+absl::Status ApplyEffects(const ModelEffects& effects, const Checkpoint& base,
+                          int threads, ParameterPatch& patch);
 
 }  // namespace cairn
 
