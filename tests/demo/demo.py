@@ -1,4 +1,5 @@
 """Runs the whole way of an update on real text: python3 demo.py DIR (made anew). See README.md."""
+import array
 import json
 import shutil
 import subprocess
@@ -52,11 +53,17 @@ def specialise(root, name):
 
 
 def spoil(root):
-    """A poisoned update, ten times as strong as it should be, and a file cut off in the middle."""
+    """A poisoned update, strong noise with the values of a real one, and a file cut off in the middle."""
     for name in ("mallory", "oscar"):
         shutil.copytree(root / "updates" / "ada", root / "updates" / name)
     config = root / "updates" / "mallory" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 80}))
+    poison = root / "updates" / "mallory" / "adapter_model.safetensors"
+    content = poison.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    values = array.array("f", content[start:])
+    values.reverse()
+    poison.write_bytes(content[:start] + values.tobytes())
     broken = root / "updates" / "oscar" / "adapter_model.safetensors"
     broken.write_bytes(broken.read_bytes()[:100_000])
 

@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 WINDOW = 128
-ITEMS = {"search": 24, "gate": 72, "audit": 72}
+# Held-out files of each split. Windows of one file are one group to the gate, so files count, not windows.
+HELD_FILES = {"search": 16, "gate": 80, "audit": 40}
+WINDOWS_A_FILE = 2
 TRAIN_BYTES = 1_500_000
-HELD_FILES = 24                   # of each split
 SOURCES = {
     "licenses": [("/usr/share/common-licenses", "*"), ("/usr/share/doc", "*/copyright")],
     "c": [("/usr/include", "**/*.h")],
@@ -40,7 +41,7 @@ def texts(domain):
             if path.is_file() and not path.is_symlink() and 1500 < path.stat().st_size < 120_000:
                 content = path.read_bytes()
                 found[hashlib.sha256(content).hexdigest()] = content
-    if len(found) < 4 * HELD_FILES:
+    if len(found) < 1.5 * sum(HELD_FILES.values()):
         sys.exit(f"too little text for domain {domain}: {len(found)} files under {SOURCES[domain][0][0]}")
     return [found[digest] for digest in sorted(found)]
 
@@ -58,12 +59,14 @@ def take(files, limit):
 
 def write_suite(folder, domain, files):
     folder.mkdir(parents=True, exist_ok=True)
-    for index, (split, count) in enumerate(ITEMS.items()):
-        held = files[index * HELD_FILES:(index + 1) * HELD_FILES]
-        windows = [(n, text[i:i + WINDOW]) for n, text in enumerate(held) for i in range(0, len(text) - WINDOW, WINDOW)]
-        random.Random(f"{domain}/{split}").shuffle(windows)
-        lines = [json.dumps({"id": f"{split}-{number}", "group": f"file-{source}", "input_ids": list(window)})
-                 for number, (source, window) in enumerate(windows[:count])]
+    files = iter(files)
+    for split, count in HELD_FILES.items():
+        chance = random.Random(f"{domain}/{split}")
+        lines = []
+        for source, text in zip(range(count), files):
+            for at in chance.sample(range(0, len(text) - WINDOW, WINDOW), WINDOWS_A_FILE):
+                lines.append(json.dumps({"id": f"{split}-{len(lines)}", "group": f"file-{source}",
+                                         "input_ids": list(text[at:at + WINDOW])}))
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "suite.yaml").write_text(
         f"name: {domain}\nkind: perplexity\nmetric: perplexity\nhigher_is_better: false\n"
@@ -93,7 +96,7 @@ def make(out):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for domain in SOURCES:
         files = texts(domain)
-        held = len(ITEMS) * HELD_FILES
+        held = sum(HELD_FILES.values())
         write_suite(out / "suites" / domain, domain, files[:held])
         (out / "text" / f"{domain}.txt").write_bytes(take(files[held:], TRAIN_BYTES))
     (out / "model" / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
