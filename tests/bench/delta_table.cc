@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/base/log.h"
+#include "core/base/status_macros.h"
 #include "core/codec/delta_codec.h"
 #include "core/codec/element_order.h"
 #include "core/delta/delta_pack.h"
