@@ -52,6 +52,21 @@ TEST(DigestTest, Crc32cMatchesRfc3720) {
   EXPECT_EQ(Crc32c("6789", Crc32c("12345")), 0xe3069283U);
 }
 
+TEST(DigestTest, Crc32cIsTheSameInPiecesOfAnySize) {
+  const std::string bytes = RandomBytes(100'003);
+  for (size_t size : {4095, 12'287, 12'288, 12'289, 24'583, 100'003}) {
+    const absl::string_view whole = absl::string_view(bytes).substr(0, size);
+    uint32_t byte_by_byte = 0;
+    for (size_t i = 0; i < size; ++i) {
+      byte_by_byte = Crc32c(whole.substr(i, 1), byte_by_byte);
+    }
+    EXPECT_EQ(Crc32c(whole), byte_by_byte) << size;
+    EXPECT_EQ(Crc32c(whole.substr(777), Crc32c(whole.substr(0, 777))),
+              byte_by_byte)
+        << size;
+  }
+}
+
 TEST(DigestTest, HexRoundTrips) {
   std::string raw = RandomBytes(33);
   EXPECT_EQ(*FromHex(ToHex(raw)), raw);
