@@ -15,7 +15,7 @@ namespace cairn {
 
 // What config.yaml of a home holds; empty: not set.
 struct HomeSettings {
-  // HOST:PORT.
+  // HOST:PORT, or a way without TLS on the hub's machine.
   std::string hub;
   // The user's short name.
   std::string identity;

@@ -15,6 +15,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/file.h"
+#include "core/base/host_port.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
@@ -160,6 +161,14 @@ absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> LoadCredentials(
   return grpc::SslServerCredentials(options);
 }
 
+// As clients write it.
+std::string PlainAddress(const std::string& listen, int port) {
+  auto plain = ParseHostPort(listen, "plain_listen");
+  if (!plain.ok()) return listen;  // a socket file, or none
+  plain->port = port;
+  return absl::StrCat("http://", FormatHostPort(*plain));
+}
+
 void WarnOfDelegation(const HubKeys& keys, Clock& clock) {
   if (keys.delegation_end > clock.Now() + kExpiryWarning) return;
   CAIRN_LOG(kWarning, "the release key's delegation ends at ",
@@ -195,6 +204,7 @@ class HubServer::Parts {
 
   const std::string& grpc_address() const { return grpc_address_; }
   const std::string& http_address() const { return http_->address(); }
+  const std::string& plain_address() const { return plain_address_; }
   const std::string& ca_path() const { return ca_path_; }
 
  private:
@@ -276,6 +286,7 @@ class HubServer::Parts {
 
   std::atomic<bool> is_serving_ = false;
   std::string grpc_address_;
+  std::string plain_address_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<HttpServer> http_;
   std::jthread http_thread_;
@@ -412,18 +423,28 @@ absl::Status HubServer::Parts::ServeGrpc() {
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
   int port = 0;
+  int plain_port = 0;
   builder.AddListeningPort(config_.listen, credentials, &port);
+  if (!config_.plain_listen.empty()) {
+    builder.AddListeningPort(config_.plain_listen,
+                             grpc::InsecureServerCredentials(), &plain_port);
+  }
   SetLimits(builder);
   RegisterServices(builder);
   grpc_ = builder.BuildAndStart();
+  if (grpc_ == nullptr && port != 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot listen on ", config_.plain_listen,
+        "; is the port in use, or may the socket not be made there?"));
+  }
   if (grpc_ == nullptr || port == 0) {
     return absl::UnavailableError(absl::StrCat(
         "cannot listen on ", config_.listen, "; is the port in use, and does ",
         config_.tls.key, " belong to ", config_.tls.certificate, "?"));
   }
-  bool is_v6 = listen.host.find(':') != std::string::npos;
-  grpc_address_ =
-      absl::StrCat(is_v6 ? "[" : "", listen.host, is_v6 ? "]" : "", ":", port);
+  listen.port = port;
+  grpc_address_ = FormatHostPort(listen);
+  plain_address_ = PlainAddress(config_.plain_listen, plain_port);
   return absl::OkStatus();
 }
 
@@ -520,6 +541,9 @@ const std::string& HubServer::grpc_address() const {
 }
 const std::string& HubServer::http_address() const {
   return parts_->http_address();
+}
+const std::string& HubServer::plain_address() const {
+  return parts_->plain_address();
 }
 const std::string& HubServer::ca_path() const { return parts_->ca_path(); }
 

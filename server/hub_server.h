@@ -11,8 +11,8 @@
 namespace cairn {
 
 // The hub: the only place that knows all its parts. Opens the stores of a data
-// directory, builds services, handlers and stages, and serves gRPC over TLS
-// and plain HTTP until it is stopped. Start and Stop are for one thread.
+// directory, builds services, handlers and stages, and serves gRPC over TLS,
+// if wanted without it on this machine, and plain HTTP until it is stopped. Start and Stop are for one thread.
 class HubServer {
  public:
   struct Options {
@@ -34,6 +34,9 @@ class HubServer {
   // HOST:PORT with the real ports.
   const std::string& grpc_address() const;
   const std::string& http_address() const;
+  // Where clients of this machine find it without TLS, as they write it:
+  // http://HOST:PORT or unix:/PATH; empty when there is none.
+  const std::string& plain_address() const;
   // The file of the certificate authority that clients trust.
   const std::string& ca_path() const;
 

@@ -54,6 +54,7 @@ struct Flags {
   std::string address;
   std::string config;
   std::string listen;
+  std::string plain_listen;
   std::string http_listen;
   std::string ready_file;
   bool is_behind_proxy = false;
@@ -158,6 +159,7 @@ absl::StatusOr<HubConfig> ReadConfig(const Flags& flags) {
     CAIRN_ASSIGN_OR_RETURN(config, LoadHubConfig(flags.config));
   }
   if (!flags.listen.empty()) config.listen = flags.listen;
+  if (!flags.plain_listen.empty()) config.plain_listen = flags.plain_listen;
   if (!flags.http_listen.empty()) config.http_listen = flags.http_listen;
   if (flags.is_behind_proxy) {
     config.http_exposure = HttpExposure::kBehindProxy;
@@ -192,6 +194,9 @@ absl::Status Serve(const Flags& flags) {
     nlohmann::ordered_json ready = {{"grpc", server->grpc_address()},
                                     {"http", server->http_address()},
                                     {"ca", server->ca_path()}};
+    if (!server->plain_address().empty()) {
+      ready["plain"] = server->plain_address();
+    }
     CAIRN_RETURN_IF_ERROR(WriteFile(flags.ready_file, ready.dump() + "\n"));
   }
   WaitForEnd(signals);
@@ -210,10 +215,14 @@ void AddServeFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.listen,
                  "gRPC over TLS: HOST:PORT, port 0 picks one "
                  "[127.0.0.1:7443]");
+  app.add_option("--plain-listen", flags.plain_listen,
+                 "gRPC without TLS for clients on this machine: "
+                 "127.0.0.1:PORT or unix:/PATH [none]");
   app.add_option("--http-listen", flags.http_listen,
                  "/healthz and /metrics: HOST:PORT [127.0.0.1:7480]");
   app.add_option("--ready-file", flags.ready_file,
-                 "Written once the hub serves: {\"grpc\",\"http\",\"ca\"}");
+                 "Written once the hub serves: {\"grpc\",\"http\",\"ca\"} and, if "
+                 "there is one, \"plain\"");
   app.add_flag("--behind-proxy", flags.is_behind_proxy,
                "Let --http-listen leave loopback: a TLS proxy stands before "
                "it");

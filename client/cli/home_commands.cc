@@ -10,6 +10,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/release/release_document.h"
+#include "core/rpc/hub_address.h"
 
 namespace cairn::cli {
 namespace {
@@ -44,9 +45,16 @@ std::string DescribeUser(const v1::User& user) {
                                 : user.public_key());
 }
 
-// Copies the CA into the home, so that the hub can be spoken to at all.
-absl::Status TakeCa(const Session& session, const std::string& ca) {
-  if (ca.empty()) return session.home().ReadCa().status();
+// Copies the CA into the home; without one a hub is spoken to only where that
+// needs no TLS.
+absl::Status TakeCa(const Session& session, const std::string& hub,
+                    const std::string& ca) {
+  CAIRN_ASSIGN_OR_RETURN(HubAddress address, ParseHubAddress(hub));
+  if (ca.empty()) {
+    return address.security == HubAddress::Security::kPlain
+               ? absl::OkStatus()
+               : session.home().ReadCa().status();
+  }
   CAIRN_ASSIGN_OR_RETURN(std::string pem, ReadFile(ca, 1 << 20));
   return session.home().WriteCa(pem);
 }
@@ -55,9 +63,9 @@ absl::Status Init(Session& session, const InitOptions& options) {
   const Home& home = session.home();
   CAIRN_RETURN_IF_ERROR(home.Prepare());
   CAIRN_ASSIGN_OR_RETURN(HomeSettings settings, home.ReadSettings());
-  CAIRN_ASSIGN_OR_RETURN(settings.hub, HubAddress(session.flags(), settings));
+  CAIRN_ASSIGN_OR_RETURN(settings.hub, ChooseHub(session.flags(), settings));
   if (!options.identity.empty()) settings.identity = options.identity;
-  CAIRN_RETURN_IF_ERROR(TakeCa(session, options.ca));
+  CAIRN_RETURN_IF_ERROR(TakeCa(session, settings.hub, options.ca));
   CAIRN_ASSIGN_OR_RETURN(SigningKey key, home.ReadOrMakeKey());
   CAIRN_ASSIGN_OR_RETURN(HubChannel * hub, session.Hub());
   CAIRN_ASSIGN_OR_RETURN(v1::Hub told, AskHub(*hub));

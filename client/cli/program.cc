@@ -19,7 +19,8 @@ constexpr char kFooter[] =
     "8 hub unavailable, 130 interrupted.";
 
 void AddGlobalFlags(CLI::App& app, GlobalFlags& flags) {
-  app.add_option("--hub", flags.hub, "Address of the hub, HOST:PORT")
+  app.add_option("--hub", flags.hub, "Address of the hub: HOST:PORT; on its own machine also\n"
+                 "http://127.0.0.1:PORT or unix:/PATH, without TLS")
       ->envname("CAIRN_HUB");
   app.add_option("--home", flags.home,
                  "Settings and keys (default: ~/.config/cairn)")

@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/hub_address.h"
 
 namespace cairn::cli {
 namespace {
@@ -31,8 +32,11 @@ absl::StatusOr<HubChannel*> Session::Hub() {
   if (hub_ != nullptr) return hub_.get();
   CAIRN_ASSIGN_OR_RETURN(HomeSettings settings, home_.ReadSettings());
   HubChannel::Options options;
-  CAIRN_ASSIGN_OR_RETURN(options.address, HubAddress(flags_, settings));
-  CAIRN_ASSIGN_OR_RETURN(options.ca_pem, home_.ReadCa());
+  CAIRN_ASSIGN_OR_RETURN(options.address, ChooseHub(flags_, settings));
+  CAIRN_ASSIGN_OR_RETURN(HubAddress address, ParseHubAddress(options.address));
+  if (address.security == HubAddress::Security::kTls) {
+    CAIRN_ASSIGN_OR_RETURN(options.ca_pem, home_.ReadCa());
+  }
   CAIRN_ASSIGN_OR_RETURN(options.token, home_.ReadToken(flags_.token_file));
   options.stop = stop_;
   CAIRN_ASSIGN_OR_RETURN(hub_, HubChannel::Create(std::move(options)));
@@ -77,8 +81,8 @@ std::string Session::Colored(absl::string_view text,
   return absl::StrCat("\x1b[", color, "m", text, "\x1b[0m");
 }
 
-absl::StatusOr<std::string> HubAddress(const GlobalFlags& flags,
-                                       const HomeSettings& settings) {
+absl::StatusOr<std::string> ChooseHub(const GlobalFlags& flags,
+                                      const HomeSettings& settings) {
   if (!flags.hub.empty()) return flags.hub;
   if (!settings.hub.empty()) return settings.hub;
   return absl::FailedPreconditionError(

@@ -68,8 +68,8 @@ class Session {
 };
 
 // The hub's address: --hub, else the home's. FAILED_PRECONDITION without one.
-absl::StatusOr<std::string> HubAddress(const GlobalFlags& flags,
-                                       const HomeSettings& settings);
+absl::StatusOr<std::string> ChooseHub(const GlobalFlags& flags,
+                                      const HomeSettings& settings);
 
 // A mistake in the command line that shows only after parsing: exit 2.
 absl::Status UsageError(absl::string_view message);

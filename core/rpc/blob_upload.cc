@@ -25,6 +25,9 @@ using v1::UploadService;
 // Blobs up to this size travel in batches.
 constexpr int64_t kSmallBlobBytes = 1 << 20;
 constexpr size_t kBatchItemsMax = 1000;
+// Of blobs that are sent over several connections each: one travels while
+// another is begun or finished, which takes round trips and the disk's time.
+constexpr int kLargeAtOnce = 2;
 
 class Uploader {
  public:
@@ -32,8 +35,9 @@ class Uploader {
       : hub_(hub), progress_(progress) {}
 
   absl::Status SendBatched(absl::Span<const OutgoingBlob* const> blobs);
-  // Each through an upload of its own, several at once.
-  absl::Status SendSingly(absl::Span<const OutgoingBlob* const> blobs);
+  // Each through an upload of its own, so many at once.
+  absl::Status SendSingly(absl::Span<const OutgoingBlob* const> blobs,
+                          int at_once);
   absl::Status SendLarge(const OutgoingBlob& blob, int lane);
   void Done(int64_t bytes) {
     MutexLock lock(mutex_);
@@ -85,7 +89,8 @@ absl::Status Uploader::SendBatch(const v1::BatchUploadRequest& batch) {
   return absl::OkStatus();
 }
 
-absl::Status Uploader::SendSingly(absl::Span<const OutgoingBlob* const> blobs) {
+absl::Status Uploader::SendSingly(absl::Span<const OutgoingBlob* const> blobs,
+                                  int at_once) {
   Mutex mutex;
   size_t next = 0;
   absl::Status failure;
@@ -103,7 +108,7 @@ absl::Status Uploader::SendSingly(absl::Span<const OutgoingBlob* const> blobs) {
     }
   };
   {
-    const int lanes = std::min(kUploadLanes, static_cast<int>(blobs.size()));
+    const int lanes = std::min(at_once, static_cast<int>(blobs.size()));
     std::vector<std::jthread> others;
     for (int lane = 1; lane < lanes; ++lane) others.emplace_back(send, lane);
     send(0);
@@ -169,11 +174,8 @@ absl::Status UploadBlobs(HubChannel& hub, absl::Span<const OutgoingBlob> blobs,
     }
   }
   CAIRN_RETURN_IF_ERROR(uploader.SendBatched(small));
-  CAIRN_RETURN_IF_ERROR(uploader.SendSingly(single));
-  for (const OutgoingBlob* blob : large) {
-    CAIRN_RETURN_IF_ERROR(uploader.SendLarge(*blob, 0));
-  }
-  return absl::OkStatus();
+  CAIRN_RETURN_IF_ERROR(uploader.SendSingly(single, kUploadLanes));
+  return uploader.SendSingly(large, kLargeAtOnce);
 }
 
 absl::StatusOr<Digest> UploadUnhashed(HubChannel& hub, const ByteSource& source,

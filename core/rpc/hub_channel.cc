@@ -89,9 +89,18 @@ bool IsBrokenConnection(const grpc::Status& status) {
   }
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const HubChannel::Options& options) {
+std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(
+    HubAddress::Security security, const std::string& ca_pem) {
+  if (security == HubAddress::Security::kPlain) {
+    return grpc::InsecureChannelCredentials();
+  }
   grpc::SslCredentialsOptions tls;
-  tls.pem_root_certs = options.ca_pem;
+  tls.pem_root_certs = ca_pem;
+  return grpc::SslCredentials(tls);
+}
+
+std::shared_ptr<grpc::Channel> MakeChannel(const HubAddress& address,
+                                           const std::string& ca_pem) {
   grpc::ChannelArguments arguments;
   // A connection of its own, so that a broken one is never shared.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -104,14 +113,16 @@ std::shared_ptr<grpc::Channel> MakeChannel(const HubChannel::Options& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  return grpc::CreateCustomChannel(options.address, grpc::SslCredentials(tls),
-                                   arguments);
+  return grpc::CreateCustomChannel(
+      address.target, MakeCredentials(address.security, ca_pem), arguments);
 }
 
 }  // namespace
 
-HubChannel::HubChannel(Options options)
-    : options_(std::move(options)), channel_(MakeChannel(options_)) {}
+HubChannel::HubChannel(Options options, HubAddress target)
+    : options_(std::move(options)),
+      target_(std::move(target)),
+      channel_(MakeChannel(target_, options_.ca_pem)) {}
 
 absl::StatusOr<std::unique_ptr<HubChannel>> HubChannel::Create(
     Options options) {
@@ -122,14 +133,16 @@ absl::StatusOr<std::unique_ptr<HubChannel>> HubChannel::Create(
           "be the text that `cairn admin token create` printed");
     }
   }
-  return std::unique_ptr<HubChannel>(new HubChannel(std::move(options)));
+  CAIRN_ASSIGN_OR_RETURN(HubAddress target, ParseHubAddress(options.address));
+  return std::unique_ptr<HubChannel>(
+      new HubChannel(std::move(options), std::move(target)));
 }
 
 std::shared_ptr<grpc::Channel> HubChannel::Lane(int index) {
   if (index == 0) return channel_;
   MutexLock lock(mutex_);
   auto& lane = lanes_[index];
-  if (lane == nullptr) lane = MakeChannel(options_);
+  if (lane == nullptr) lane = MakeChannel(target_, options_.ca_pem);
   return lane;
 }
 

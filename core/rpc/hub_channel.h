@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "core/base/mutex.h"
+#include "core/rpc/hub_address.h"
 
 namespace cairn {
 
@@ -36,15 +37,15 @@ struct CallOptions {
   absl::Duration patience = absl::Seconds(25);
 };
 
-// A client's TLS connection to a hub: bearer token, deadlines, retries with
-// backoff and jitter. Thread-safe. A stop request ends calls in flight with
+// A client's connection to a hub: TLS, or none on the hub's own machine; bearer
+// token, deadlines, retries with backoff and jitter. Thread-safe. A stop request ends calls in flight with
 // CANCELLED.
 class HubChannel {
  public:
   struct Options {
-    // HOST:PORT.
+    // As ParseHubAddress() takes it.
     std::string address;
-    // Certificates of the authority that signed the hub's, PEM.
+    // Certificates of the authority that signed the hub's, PEM; for TLS.
     std::string ca_pem;
     // Sent as "authorization: Bearer <token>"; empty: anonymous.
     std::string token;
@@ -52,8 +53,9 @@ class HubChannel {
     std::stop_token stop;
   };
 
-  // Connects lazily, so this never waits. INVALID_ARGUMENT for a token that
-  // cannot travel in a header.
+  // Connects lazily, so this never waits. INVALID_ARGUMENT for an address that
+  // is none, or would send the token in the clear, and for a token that cannot
+  // travel in a header.
   static absl::StatusOr<std::unique_ptr<HubChannel>> Create(Options options);
 
   // auto model = hub.Call(&ModelService::Stub::GetModel, request);
@@ -95,9 +97,10 @@ class HubChannel {
   const std::string& address() const { return options_.address; }
 
  private:
-  explicit HubChannel(Options options);
+  HubChannel(Options options, HubAddress target);
 
   const Options options_;
+  const HubAddress target_;
   const std::shared_ptr<grpc::Channel> channel_;
   Mutex mutex_;
   std::map<int, std::shared_ptr<grpc::Channel>> lanes_ ABSL_GUARDED_BY(mutex_);

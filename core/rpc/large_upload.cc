@@ -57,7 +57,10 @@ absl::StatusOr<v1::Upload> LargeUpload::SendRound(const v1::Upload& upload) {
   reader_.Start(reached);
   UploadRound round(
       hub_, reader_,
-      {.upload = upload.name(), .lanes = lanes_, .sent = [&](int64_t bytes) {
+      {.upload = upload.name(),
+       .lanes = lanes_,
+       .first_lane = lanes_ > 1 ? 0 : options_.lane,
+       .sent = [&](int64_t bytes) {
          reached += bytes;
          Reached(reached);
        }});

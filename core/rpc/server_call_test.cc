@@ -100,11 +100,13 @@ class TestUploads : public v1::UploadService::CallbackService {
   StreamGate& gate_;
 };
 
-// Counts to the offset, waiting once on the way.
+// Counts to the offset, waiting once on the way, with chunks of the limit.
 class CountingSource : public StreamSource<v1::ReadResponse> {
  public:
-  explicit CountingSource(const v1::ReadRequest& request) : request_(request) {}
+  CountingSource(const v1::ReadRequest& request, std::atomic<int>& made)
+      : request_(request), made_(made) {}
   absl::StatusOr<Step> Next(v1::ReadResponse& response) override {
+    ++made_;
     if (request_.limit() < 0 && next_ == 2) {
       return absl::DataLossError("broken");
     }
@@ -114,11 +116,14 @@ class CountingSource : public StreamSource<v1::ReadResponse> {
       return Step::kWait;
     }
     response.set_offset(next_++);
+    response.mutable_chunk()->resize(
+        static_cast<size_t>(std::max<int64_t>(0, request_.limit())));
     return Step::kMessage;
   }
 
  private:
   const v1::ReadRequest request_;
+  std::atomic<int>& made_;
   int64_t next_ = 0;
   bool has_waited_ = false;
 };
@@ -130,9 +135,12 @@ class TestDownloads : public v1::DownloadService::CallbackService {
       grpc::CallbackServerContext* context,
       const v1::ReadRequest* request) override {
     return SendStream<v1::ReadResponse>(
-        context, pool_, std::make_unique<CountingSource>(*request), nullptr,
-        absl::Milliseconds(1));
+        context, pool_, std::make_unique<CountingSource>(*request, made),
+        nullptr, absl::Milliseconds(1));
   }
+
+  // Messages that were asked of sources.
+  std::atomic<int> made = 0;
 
  private:
   ThreadPool& pool_;
@@ -351,6 +359,28 @@ TEST_F(ServerCallTest, SourceIsStreamedToItsEnd) {
   while (reader->Read(&response)) EXPECT_EQ(response.offset(), seen++);
   EXPECT_TRUE(reader->Finish().ok());
   EXPECT_EQ(seen, 50);
+}
+
+TEST_F(ServerCallTest, SlowReaderIsNotReadAheadFor) {
+  constexpr int kMessages = 2000;
+  grpc::ClientContext context;
+  v1::ReadRequest request;
+  request.set_offset(kMessages);
+  request.set_limit(kChunkBytes);
+  auto reader = download_stub_->Read(&context, request);
+  v1::ReadResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  // Until the source stands still.
+  for (int before = -1, still = 0; still < 20; absl::SleepFor(absl::Milliseconds(5))) {
+    still = downloads_.made == before ? still + 1 : 0;
+    before = downloads_.made;
+  }
+  // What the sockets and windows hold, far from the 500 MiB of the whole.
+  EXPECT_LT(downloads_.made, 100);
+  int seen = 1;
+  while (reader->Read(&response)) EXPECT_EQ(response.offset(), seen++);
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(seen, kMessages);
 }
 
 TEST_F(ServerCallTest, SourceErrorEndsTheStream) {

@@ -19,6 +19,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/hub_address.h"
 #include "core/rpc/hub_channel.h"
 #include "merge/model/load_model.h"
 #include "merge/tensor/compute.h"
@@ -51,7 +52,8 @@ std::string DefaultHome() {
 }
 
 void AddFlags(CLI::App& app, Flags& flags) {
-  app.add_option("--hub", flags.hub, "the hub's gRPC address, HOST:PORT")
+  app.add_option("--hub", flags.hub, "the hub's gRPC address: HOST:PORT; on its own machine also "
+                 "http://127.0.0.1:PORT or unix:/PATH, without TLS")
       ->envname("CAIRN_HUB");
   app.add_option("--home", flags.home, "folder with token and ca.pem")
       ->envname("CAIRN_HOME")
@@ -118,7 +120,11 @@ absl::Status Serve(const Flags& flags, const std::stop_token& stop) {
         "no hub: give --hub HOST:PORT or set CAIRN_HUB");
   }
   CAIRN_RETURN_IF_ERROR(ParseDevice(flags.device).status());
-  CAIRN_ASSIGN_OR_RETURN(std::string ca, ReadFile(flags.home + "/ca.pem"));
+  CAIRN_ASSIGN_OR_RETURN(HubAddress address, ParseHubAddress(flags.hub));
+  std::string ca;
+  if (address.security == HubAddress::Security::kTls) {
+    CAIRN_ASSIGN_OR_RETURN(ca, ReadFile(flags.home + "/ca.pem"));
+  }
   CAIRN_ASSIGN_OR_RETURN(std::string token, ReadToken(flags));
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<HubChannel> hub,
                          HubChannel::Create({.address = flags.hub,

@@ -1,16 +1,19 @@
 #include "server/config/hub_config.h"
 
+#include <sys/un.h>
 #include <yaml-cpp/yaml.h>
 
 #include <functional>
 #include <map>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "core/base/file.h"
+#include "core/base/host_port.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 
@@ -18,6 +21,9 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kConfigBytesMax = 1 << 20;
+constexpr absl::string_view kUnixPrefix = "unix:";
+// What the address of a socket holds, less the zero at its end.
+constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
 
 // A value's place in the file, for messages: "hub.yaml:3: uploads.open_max".
 struct Place {
@@ -158,6 +164,7 @@ Section Settings(HubConfig& config) {
   constexpr absl::Duration kSecond = absl::Seconds(1);
   return {
       {"listen", Text(&config.listen)},
+      {"plain_listen", Text(&config.plain_listen)},
       {"http_listen", Text(&config.http_listen)},
       {"behind_proxy", Exposure(&config.http_exposure)},
       {"tls", Nested({{"certificate", Text(&config.tls.certificate)},
@@ -217,6 +224,25 @@ absl::StatusOr<YAML::Node> LoadYaml(absl::string_view yaml,
   }
 }
 
+absl::Status CheckPlainListen(absl::string_view address) {
+  absl::string_view path = address;
+  if (absl::ConsumePrefix(&path, kUnixPrefix)) {
+    if (absl::StartsWith(path, "/") && path.size() <= kSocketPathBytesMax) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "plain_listen '", address, "' is not unix:/PATH with at most ",
+        kSocketPathBytesMax, " characters"));
+  }
+  CAIRN_ASSIGN_OR_RETURN(HostPort plain,
+                         ParseHostPort(address, "plain_listen"));
+  if (IsLoopback(plain.host)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "plain_listen '", address,
+      "' would take tokens in the clear from beyond this machine; use "
+      "127.0.0.1, [::1] or unix:/PATH, and `listen` for others"));
+}
+
 }  // namespace
 
 absl::StatusOr<HubConfig> ParseHubConfig(absl::string_view yaml,
@@ -233,36 +259,11 @@ absl::StatusOr<HubConfig> LoadHubConfig(const std::string& path) {
   return ParseHubConfig(text, path);
 }
 
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view address,
-                                       absl::string_view what) {
-  absl::Status wrong = absl::InvalidArgumentError(
-      absl::StrCat(what, " '", address,
-                   "' is not HOST:PORT, e.g. 127.0.0.1:7443 or [::1]:7443"));
-  size_t colon = address.rfind(':');
-  if (colon == absl::string_view::npos) return wrong;
-  absl::string_view host = address.substr(0, colon);
-  HostPort out;
-  if (!absl::SimpleAtoi(address.substr(colon + 1), &out.port) || out.port < 0 ||
-      out.port > 65'535) {
-    return wrong;
-  }
-  if (absl::ConsumePrefix(&host, "[")) {
-    if (!absl::ConsumeSuffix(&host, "]")) return wrong;
-  } else if (host.find(':') != absl::string_view::npos) {
-    return wrong;
-  }
-  if (host.empty()) return wrong;
-  out.host = std::string(host);
-  return out;
-}
-
-bool IsLoopback(absl::string_view host) {
-  return host == "localhost" || host == "::1" ||
-         absl::StripPrefix(host, "127.") != host;
-}
-
 absl::Status CheckHubConfig(const HubConfig& config) {
   CAIRN_RETURN_IF_ERROR(ParseHostPort(config.listen, "listen"));
+  if (!config.plain_listen.empty()) {
+    CAIRN_RETURN_IF_ERROR(CheckPlainListen(config.plain_listen));
+  }
   CAIRN_ASSIGN_OR_RETURN(HostPort http,
                          ParseHostPort(config.http_listen, "http_listen"));
   if (!IsLoopback(http.host) &&

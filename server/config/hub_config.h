@@ -66,6 +66,9 @@ struct HubConfig {
   };
 
   std::string listen = "127.0.0.1:7443";
+  // gRPC without TLS, for clients on this machine: HOST:PORT on loopback or
+  // unix:/PATH; empty: none.
+  std::string plain_listen;
   std::string http_listen = "127.0.0.1:7480";
   HttpExposure http_exposure = HttpExposure::kLoopbackOnly;
   Tls tls;
@@ -91,19 +94,8 @@ absl::StatusOr<HubConfig> ParseHubConfig(absl::string_view yaml,
 // NOT_FOUND when there is no such file.
 absl::StatusOr<HubConfig> LoadHubConfig(const std::string& path);
 
-// HOST and PORT of "HOST:PORT" or "[IPv6]:PORT". INVALID_ARGUMENT otherwise;
-// `what` names the setting.
-struct HostPort {
-  std::string host;
-  int port = 0;
-};
-absl::StatusOr<HostPort> ParseHostPort(absl::string_view address,
-                                       absl::string_view what);
-// True for addresses that only this machine can reach.
-bool IsLoopback(absl::string_view host);
-
-// Rules between settings: addresses parse, HTTP stays on loopback unless it
-// is behind a proxy. Call after flags were applied.
+// Rules between settings: addresses parse, what is without TLS stays on this
+// machine, but HTTP behind a proxy. Call after flags were applied.
 absl::Status CheckHubConfig(const HubConfig& config);
 
 }  // namespace cairn

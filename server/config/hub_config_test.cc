@@ -101,16 +101,25 @@ TEST(HubConfigTest, LeaseOutlivesALostHeartbeat) {
               HasSubstr("workers.heartbeat 31s"));
 }
 
-TEST(HubConfigTest, ParsesAddresses) {
-  auto v6 = ParseHostPort("[::1]:80", "listen");
-  ASSERT_TRUE(v6.ok());
-  EXPECT_EQ(v6->host, "::1");
-  EXPECT_EQ(v6->port, 80);
-  for (absl::string_view bad : {"", "host", "host:", ":80", "host:x",
-                                "host:65536", "host:-1", "::1:80", "[::1:80"}) {
-    EXPECT_EQ(ParseHostPort(bad, "listen").status().code(),
-              absl::StatusCode::kInvalidArgument)
-        << bad;
+TEST(HubConfigTest, PlainGrpcStaysOnThisMachine) {
+  HubConfig config;
+  for (const char* local : {"127.0.0.1:7444", "localhost:0", "[::1]:7444",
+                            "unix:/run/cairn/hub.sock"}) {
+    config.plain_listen = local;
+    EXPECT_TRUE(CheckHubConfig(config).ok()) << local;
+  }
+  for (const char* open : {"0.0.0.0:7444", "[::]:7444", "10.0.0.7:7444",
+                           "127.example.org:7444"}) {
+    config.plain_listen = open;
+    EXPECT_THAT(std::string(CheckHubConfig(config).message()),
+                HasSubstr("in the clear"))
+        << open;
+  }
+  for (const std::string& bad :
+       {std::string("7444"), std::string("unix:hub.sock"), std::string("unix:"),
+        "unix:/" + std::string(200, 'x')}) {
+    config.plain_listen = bad;
+    EXPECT_FALSE(CheckHubConfig(config).ok()) << bad;
   }
 }
 

@@ -178,6 +178,36 @@ TEST_F(UploadSessionsTest, BytesOfAnotherIdentityAreNotAlreadyHere) {
   EXPECT_EQ(of_bob->missing_size(), 2);
 }
 
+TEST_F(UploadSessionsTest, TwoUploadersOfOneDigestDoNotDisturbEachOther) {
+  const std::string bytes = "0123456789";
+  v1::Upload of_alice = Begin(bytes);
+  v1::Upload of_bob = Begin(bytes, bob_);
+  EXPECT_NE(of_alice.name(), of_bob.name());
+  auto alices = OpenStream(of_alice);
+  auto bobs = *sessions_->OpenStream(bob_, of_bob.name());
+  ASSERT_TRUE(Write(*alices, 0, "01234").ok());
+  ASSERT_TRUE(Write(*bobs, 0, "012").ok());
+  ASSERT_TRUE(Write(*alices, 5, "56789").ok());
+  ASSERT_TRUE(alices->End().ok());
+  ASSERT_TRUE(Finish(of_alice, bytes).ok());
+  // It is here now, but not for him: he goes on as if it were not.
+  EXPECT_EQ(Begin(bytes, bob_).name(), of_bob.name());
+  EXPECT_FALSE(Owns(bob_, bytes));
+  ASSERT_TRUE(Write(*bobs, 3, "3456789").ok());
+  ASSERT_TRUE(bobs->End().ok());
+  v1::FinishUploadRequest finish;
+  finish.set_name(of_bob.name());
+  finish.set_sha256(Digest::Of(bytes).hex());
+  ASSERT_TRUE(sessions_->Finish(bob_, finish).ok());
+  EXPECT_TRUE(Owns(alice_, bytes) && Owns(bob_, bytes));
+  // One who gives up takes nothing from the other.
+  v1::Upload again = Begin("abc");
+  v1::Upload dropped = Begin("abc", bob_);
+  ASSERT_TRUE(sessions_->Cancel(bob_, dropped.name()).ok());
+  ASSERT_TRUE(Write(*OpenStream(again), 0, "abc").ok());
+  EXPECT_TRUE(Finish(again, "abc").ok());
+}
+
 TEST_F(UploadSessionsTest, UploadsOfOthersDoNotExist) {
   v1::Upload upload = Begin("x");
   EXPECT_TRUE(absl::IsNotFound(sessions_->Get(bob_, upload.name()).status()));

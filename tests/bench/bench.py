@@ -85,13 +85,14 @@ class Hub:
                 sys.exit((root / "cairnd.log").read_text())
         told = json.loads(ready.read_text())
         self.address, self.ca = told["grpc"], told["ca"]
+        self.plain = told.get("plain")
         for name, role in (("ada", "maintainer"), ("bob", "contributor")):
             self.add_person(name, role)
 
-    def cairn(self, who, *args):
+    def cairn(self, who, *args, hub=None):
         home = self.root / ("hub/admin" if who == "admin" else f"homes/{who}")
         return run(BIN / "cairn", *args, "--json", "--no-progress",
-                   CAIRN_HOME=home, CAIRN_HUB=self.address)
+                   CAIRN_HOME=home, CAIRN_HUB=hub or self.address)
 
     def add_person(self, name, role):
         home = self.root / "homes" / name

@@ -1,13 +1,16 @@
 """Times durable pushes and pulls against raw baselines, interleaved.
 
-    transfer.py [push|pull] [--gib 4] [--rounds 5] [--work DIR]
+    transfer.py [push|pull] [--gib 4] [--rounds 5] [--work DIR] [--add]
 
 For each case the minimum wall time of each side over the rounds, their ratio
 (baseline over ours: 1 is as fast), and processor seconds a GB beside it. Ours
-is always over TLS: hashed at both ends, checked by chunk, durable and recorded.
-The baselines are one gRPC stream of the same bytes with fsync (pushes also
-hashed by the receiver), plain and over TLS, and `dd conv=fsync`. A work folder
-on a tmpfs leaves the disk out. Standard library only.
+is hashed at both ends, checked by chunk, durable and recorded, over TLS and,
+as on the hub's own machine, without. Each is held against one gRPC stream of
+the same bytes, over the same kind of connection, with fsync (pushes also
+hashed by the receiver), and pushes against `dd conv=fsync` too: the bar is
+the slower of both. A work folder on a tmpfs leaves the disk out. With --add
+the rounds of earlier calls count as well, so that long ones can be cut up.
+Standard library only.
 """
 
 import argparse
@@ -17,7 +20,7 @@ import pathlib
 import shutil
 import sys
 
-from bench import BIN, ROOT, TOOLS, Hub, RawServer, Timed, report, row_of, run
+from bench import BIN, ROOT, TOOLS, Hub, RawServer, Timed, report, run
 
 LAYERS_PER_GIB = 10
 
@@ -42,49 +45,69 @@ def warm(path):
             pass
 
 
-class Cases:
-    def __init__(self):
-        self.ours, self.raw = {}, {}
-
-    def rows(self, size):
-        return [row_of(f"{kind} / {name}", self.ours[kind], timed, size)
-                for (kind, name), timed in self.raw.items()]
-
-    def add_raw(self, kind, name, timed):
-        self.raw.setdefault((kind, name), []).append(timed)
+def touch_last_byte(path):
+    """Makes a file that nobody has sent yet; the last byte is of a value."""
+    with open(path, "r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-2, os.SEEK_END)
+        file.write(bytes([byte ^ 1]))
 
 
-def push_round(hub, server, cases, folder, update):
+def kinds_of(hub, server):
+    """Each kind of connection: the raw one's CA and address, our address."""
+    return (("plain", "-", server.plain, hub.plain),
+            ("TLS", hub.ca, server.address, hub.address))
+
+
+def push_round(hub, server, folder, update):
     file = update / "cairn-update.safetensors"
-    warm(file)
-    for name, ca, address in (("plain stream, sha256", "-", server.plain),
-                              ("TLS stream, sha256", hub.ca, server.address)):
-        with Timed(server.process) as raw:
-            run(TOOLS / "raw_stream", "push", ca, address, file)
-        cases.add_raw("push", name, raw)
+    times = {}
+    for kind, ca, raw, ours in kinds_of(hub, server):
+        touch_last_byte(file)
+        warm(file)
+        with Timed(server.process) as times[f"stream, {kind}"]:
+            run(TOOLS / "raw_stream", "push", ca, raw, file)
         (folder / "received").unlink()
-    with Timed(hub.process) as ours:
-        hub.cairn("bob", "push", "big", update, "--license", "MIT")
-    cases.ours.setdefault("push", []).append(ours)
-    with Timed() as raw:
+        with Timed(hub.process) as times[f"push, {kind}"]:
+            hub.cairn("bob", "push", "big", update, "--license", "MIT",
+                      hub=ours)
+    with Timed() as times["dd"]:
         run("dd", f"if={file}", f"of={folder}/copy", "bs=1M", "conv=fsync")
-    cases.add_raw("push", "dd conv=fsync", raw)
     (folder / "copy").unlink()
+    return times
 
 
-def pull_round(hub, server, cases, folder, model_file):
-    warm(model_file)
-    for name, ca, address in (("plain stream", "-", server.plain),
-                              ("TLS stream", hub.ca, server.address)):
-        with Timed(server.process) as raw:
-            run(TOOLS / "raw_stream", "pull", ca, address, model_file,
+def pull_round(hub, server, folder, model_file):
+    times = {}
+    for kind, ca, raw, ours in kinds_of(hub, server):
+        warm(model_file)
+        with Timed(server.process) as times[f"stream, {kind}"]:
+            run(TOOLS / "raw_stream", "pull", ca, raw, model_file,
                 folder / "received")
-        cases.add_raw("pull", name, raw)
         (folder / "received").unlink()
-    with Timed(hub.process) as ours:
-        hub.cairn("bob", "pull", "big@v1.0.0", folder / "pulled")
-    cases.ours.setdefault("pull", []).append(ours)
-    shutil.rmtree(folder / "pulled")
+        with Timed(hub.process) as times[f"pull, {kind}"]:
+            hub.cairn("bob", "pull", "big@v1.0.0", folder / "pulled", hub=ours)
+        shutil.rmtree(folder / "pulled")
+    return times
+
+
+def rows_of(what, rounds, size):
+    """Of the rounds of one direction: each a wall and a processor time."""
+    def least(name, index):
+        return min(times[name][index] for times in rounds)
+
+    rows = []
+    for kind in ("plain", "TLS"):
+        ours = f"{what}, {kind}"
+        for raw in [f"stream, {kind}"] + ["dd"] * (what == "push"):
+            rows.append({
+                "case": f"{ours} / {raw}", "bytes": size,
+                "ours_s": least(ours, 0), "raw_s": least(raw, 0),
+                "ratio": least(raw, 0) / least(ours, 0),
+                "ours_cpu_s_per_gb": least(ours, 1) / (size / 1e9),
+                "raw_cpu_s_per_gb": least(raw, 1) / (size / 1e9)})
+    return rows
 
 
 def peak_rss(process):
@@ -94,29 +117,31 @@ def peak_rss(process):
     return 0.0
 
 
-def run_rounds(given, inputs, work):
-    cases, rss = Cases(), 0.0
+def run_rounds(given, inputs, work, note):
+    """Calls `note(direction, times)` after each direction of a round."""
+    rss = 0.0
     for number in range(given.rounds):
         folder = work / f"round-{number}"
         folder.mkdir(parents=True)
-        hub = Hub(folder)
+        hub = Hub(folder, "--plain-listen", "127.0.0.1:0")
         try:
             hub.cairn("ada", "model", "create", "big", "--from",
-                      inputs / "base", "--license", "MIT")
+                      inputs / "base", "--license", "MIT", hub=hub.plain)
             server = RawServer(hub, folder)
             try:
                 if given.only != "pull":
-                    push_round(hub, server, cases, folder, inputs / "dense")
+                    note("push", push_round(hub, server, folder,
+                                            inputs / "dense"))
                 if given.only != "push":
-                    pull_round(hub, server, cases, folder,
-                               inputs / "base/model.safetensors")
+                    note("pull", pull_round(hub, server, folder,
+                                            inputs / "base/model.safetensors"))
             finally:
                 server.stop()
             rss = max(rss, peak_rss(hub.process))
         finally:
             hub.stop()
             shutil.rmtree(folder)
-    return cases, rss
+    return rss
 
 
 def main():
@@ -124,18 +149,35 @@ def main():
     parser.add_argument("only", nargs="?", choices=["push", "pull"])
     parser.add_argument("--gib", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--add", action="store_true",
+                        help="count the rounds of earlier calls too")
     parser.add_argument("--work", type=pathlib.Path,
                         default=ROOT / "build/bench")
     given = parser.parse_args()
     inputs = given.work / f"transfer-inputs-{given.gib}"
     work = given.work / f"transfer-run-{os.getpid()}"
     make_inputs(inputs, given.gib)
+    noted = given.work / f"transfer-rounds-{given.gib}.jsonl"
+    if not given.add:
+        noted.unlink(missing_ok=True)
+
+    def note(what, times):
+        line = {name: (time.wall, time.cpu) for name, time in times.items()}
+        with open(noted, "a", encoding="ascii") as out:
+            out.write(json.dumps([what, line]) + "\n")
+
     try:
-        cases, rss = run_rounds(given, inputs, work)
+        rss = run_rounds(given, inputs, work, note)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    rows = cases.rows((inputs / "base/model.safetensors").stat().st_size)
-    report(rows, given.rounds)
+    size = (inputs / "base/model.safetensors").stat().st_size
+    rounds, rows = {}, []
+    for line in noted.read_text().splitlines():
+        what, times = json.loads(line)
+        rounds.setdefault(what, []).append(times)
+    for what, some in rounds.items():
+        rows += rows_of(what, some, size)
+    report(rows, max(map(len, rounds.values())))
     print(f"peak RSS of the hub: {rss:.0f} MiB")
     (given.work / "transfer-results.json").write_text(json.dumps(rows, indent=1))
     return 0

@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <stop_token>
 
 #include "cairn/v1/transfer.grpc.pb.h"
@@ -18,6 +20,7 @@
 #include "core/rpc/blob_upload.h"
 #include "core/rpc/grpc_status.h"
 #include "core/rpc/hub_channel.h"
+#include "core/rpc/limits.h"
 #include "server/setup/certificate_authority.h"
 #include "tests/integration/local_server.h"
 
@@ -126,22 +129,23 @@ class FaultyDownloads : public v1::DownloadService::Service {
   std::string content;
   std::vector<int64_t> breaks;
   bool damages_crc = false;
-  int64_t sent = 0;
+  // The stream ends here as if it were the end of the content.
+  int64_t ends_at = INT64_MAX;
+  std::atomic<int64_t> sent = 0;
+  std::set<std::string> peers;
 
-  grpc::Status Read(grpc::ServerContext*, const v1::ReadRequest* request,
+  grpc::Status Read(grpc::ServerContext* context,
+                    const v1::ReadRequest* request,
                     grpc::ServerWriter<v1::ReadResponse>* writer) override {
-    int64_t left = -1;
-    if (!breaks.empty()) {
-      left = breaks.front();
-      breaks.erase(breaks.begin());
-    }
+    int64_t left = Arrive(context->peer());
     const auto size = static_cast<int64_t>(content.size());
-    const int64_t end =
-        request->limit() > 0
-            ? std::min(size, request->offset() + request->limit())
-            : size;
+    const int64_t end = std::min(
+        ends_at, request->limit() > 0
+                     ? std::min(size, request->offset() + request->limit())
+                     : size);
     for (int64_t at = request->offset(); at < end || at == request->offset();) {
       const int64_t chunk = std::min<int64_t>(100'000, end - at);
+      if (chunk < 0) break;
       if (left >= 0 && chunk > left) {
         return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken on plan");
       }
@@ -159,6 +163,19 @@ class FaultyDownloads : public v1::DownloadService::Service {
     }
     return grpc::Status::OK;
   }
+
+ private:
+  // After how many bytes the stream breaks; -1: not at all.
+  int64_t Arrive(const std::string& peer) {
+    MutexLock lock(mutex_);
+    peers.insert(peer);
+    if (breaks.empty()) return -1;
+    const int64_t left = breaks.front();
+    breaks.erase(breaks.begin());
+    return left;
+  }
+
+  Mutex mutex_;
 };
 
 class BlobTransferTest : public ::testing::Test {
@@ -254,6 +271,41 @@ TEST_F(BlobTransferTest, DamageIsDataLoss) {
   auto bytes = DownloadBytes(*hub_, v1::ReadRequest(), "");
   EXPECT_TRUE(absl::IsDataLoss(bytes.status()));
   EXPECT_THAT(bytes.status().ToString(), HasSubstr("offset 0"));
+}
+
+TEST_F(BlobTransferTest, ATruncatedSourceIsNoSuccess) {
+  downloads_.content = RandomBytes(900'000);
+  downloads_.ends_at = 300'000;
+  const std::string path = directory_ + "/file";
+  const std::string sha256 = Digest::Of(downloads_.content).hex();
+  absl::Status status =
+      DownloadFile(*hub_, v1::ReadRequest(), sha256, 900'000, path);
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("300000"));
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(absl::IsDataLoss(
+      DownloadBytes(*hub_, v1::ReadRequest(), sha256).status()));
+  // What came is worth keeping: once the hub is whole, only the rest is sent.
+  downloads_.ends_at = INT64_MAX;
+  downloads_.sent = 0;
+  status = DownloadFile(*hub_, v1::ReadRequest(), sha256, 900'000, path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(*ReadFile(path), downloads_.content);
+  EXPECT_EQ(downloads_.sent, 600'000);
+}
+
+TEST_F(BlobTransferTest, LargeBlobsTravelOverSeveralConnections) {
+  const std::string large = RandomBytes(kSharedDownloadBytesMin + 12'345);
+  downloads_.content = large;
+  downloads_.breaks = {5'000'000, 100'000};
+  const std::string path = directory_ + "/file";
+  const std::string sha256 = Digest::Of(large).hex();
+  absl::Status status =
+      DownloadFile(*hub_, v1::ReadRequest(), sha256,
+                   static_cast<int64_t>(large.size()), path);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(Digest::Of(*ReadFile(path, int64_t{1} << 30)).hex(), sha256);
+  EXPECT_GT(downloads_.peers.size(), 1u);
 }
 
 TEST_F(BlobTransferTest, LimitsHold) {

@@ -1,9 +1,12 @@
 #include "server/hub_server.h"
 
 #include <grpcpp/generic/generic_stub.h>
+#include <unistd.h>
 
 #include <thread>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "cairn/v1/event.grpc.pb.h"
 #include "cairn/v1/hub.grpc.pb.h"
 #include "cairn/v1/identity.grpc.pb.h"
@@ -25,6 +28,15 @@ TEST(HubServerTest, SaysWhatItIsToAnybody) {
   EXPECT_THAT(told->encodings(),
               ::testing::ElementsAre("LORA", "SPARSE", "DENSE"));
   EXPECT_GT(told->limits().suite_bytes_max(), 0);
+  EXPECT_THAT(told->formats(), ::testing::ElementsAre("safetensors"));
+  EXPECT_THAT(told->digests(), ::testing::ElementsAre("sha256"));
+  EXPECT_THAT(told->compressors(), ::testing::ElementsAre("identity"));
+  EXPECT_EQ(told->chunk_bytes_max(), 256 << 10);
+  EXPECT_EQ(told->limits().open_uploads_max(), 16);
+  EXPECT_EQ(told->limits().streams_max(), 64);
+  EXPECT_EQ(told->limits().caller_streams_max(), 16);
+  EXPECT_EQ(told->limits().upload_bytes_max(), int64_t{1} << 40);
+  EXPECT_EQ(told->limits().quota().stored_bytes(), int64_t{1} << 40);
 }
 
 TEST(HubServerTest, AnswersTheStandardHealthCheck) {
@@ -50,6 +62,49 @@ TEST(HubServerTest, AnswersTheStandardHealthCheck) {
       std::string(reinterpret_cast<const char*>(answer.begin()), answer.size()),
       std::string("\x08\x01", 2))
       << "status: SERVING";
+}
+
+TEST(HubServerTest, ServesItsOwnMachineWithoutTlsWhenAsked) {
+  EXPECT_EQ(testing::InProcessHub().server().plain_address(), "");
+  const std::string socket =
+      absl::StrCat("unix:/tmp/cairn-plain-", getpid(), ".sock");
+  for (const std::string& listen : {std::string("127.0.0.1:0"), socket}) {
+    HubConfig config;
+    config.plain_listen = listen;
+    testing::InProcessHub hub(config);
+    const std::string& plain = hub.server().plain_address();
+    EXPECT_TRUE(absl::StartsWith(plain, "http://127.0.0.1:") || plain == socket)
+        << plain;
+    auto user = hub.Connect("admin", plain)
+                    ->Call(&v1::IdentityService::Stub::GetProfile,
+                           v1::GetProfileRequest());
+    ASSERT_TRUE(user.ok()) << user.status();
+    EXPECT_EQ(user->name(), "users/admin");
+    // Tokens are asked for as everywhere, and TLS goes on beside.
+    auto stranger = hub.Connect("", plain)->Call(
+        &v1::IdentityService::Stub::GetProfile, v1::GetProfileRequest());
+    EXPECT_EQ(stranger.status().code(), absl::StatusCode::kUnauthenticated);
+    EXPECT_TRUE(hub.Connect("admin")
+                    ->Call(&v1::IdentityService::Stub::GetProfile,
+                           v1::GetProfileRequest())
+                    .ok());
+  }
+}
+
+TEST(HubServerTest, TakesNoTokensInTheClearFromElsewhere) {
+  testing::InProcessHub hub;
+  hub.Stop();
+  HubConfig config;
+  config.listen = config.http_listen = "127.0.0.1:0";
+  config.plain_listen = "0.0.0.0:0";
+  auto server =
+      HubServer::Start({.data_dir = hub.data_dir(), .config = config});
+  EXPECT_EQ(server.status().code(), absl::StatusCode::kInvalidArgument);
+  config.plain_listen = "unix:/nonexistent/hub.sock";
+  server = HubServer::Start({.data_dir = hub.data_dir(), .config = config});
+  EXPECT_EQ(server.status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(server.status().message()),
+              HasSubstr("unix:/nonexistent/hub.sock"));
 }
 
 TEST(HubServerTest, SecondHubOnTheSameDirectoryIsRefused) {
