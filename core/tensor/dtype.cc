@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 #include "core/base/vector_clones.h"
+#include "core/tensor/float_bits.h"
 
 static_assert(std::endian::native == std::endian::little,
               "tensors are little-endian and read in place");
@@ -41,47 +42,6 @@ T Load(const char* at) {
   return value;
 }
 
-// Fabian Giesen's conversions: exact, without branches that would keep the
-// compiler from vectorising.
-float HalfToFloat(uint16_t half) {
-  constexpr uint32_t kExponent = 0x7c00U << 13;
-  uint32_t bits = (half & 0x7fffU) << 13;
-  const uint32_t exponent = bits & kExponent;
-  bits += (127U - 15U) << 23;
-  const uint32_t special = bits + ((128U - 16U) << 23);
-  const float small = std::bit_cast<float>(bits + (1U << 23)) -
-                      std::bit_cast<float>(113U << 23);
-  bits = exponent == kExponent ? special : bits;
-  bits = exponent == 0 ? std::bit_cast<uint32_t>(small) : bits;
-  return std::bit_cast<float>(bits | ((half & 0x8000U) << 16));
-}
-
-uint16_t FloatToHalf(float value) {
-  constexpr uint32_t kInfinity = 255U << 23;
-  constexpr uint32_t kTooLarge = (127U + 16U) << 23;
-  constexpr uint32_t kMagic = (127U - 15U + 23U - 10U + 1U) << 23;
-  uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t sign = bits & 0x80000000U;
-  bits ^= sign;
-  const uint32_t special = bits > kInfinity ? 0x7e00U : 0x7c00U;
-  const uint32_t small = std::bit_cast<uint32_t>(std::bit_cast<float>(bits) +
-                                                 std::bit_cast<float>(kMagic)) -
-                         kMagic;
-  const uint32_t odd = (bits >> 13) & 1U;
-  const uint32_t normal = (bits - ((127U - 15U) << 23) + 0xfffU + odd) >> 13;
-  uint32_t out = bits < (113U << 23) ? small : normal;
-  out = bits >= kTooLarge ? special : out;
-  return static_cast<uint16_t>(out | (sign >> 16));
-}
-
-uint16_t FloatToBfloat(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
-  const uint32_t quiet = (bits >> 16) | 0x40U;
-  return static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet
-                                                                  : rounded);
-}
-
 }  // namespace
 
 namespace internal {
@@ -89,8 +49,7 @@ namespace internal {
 CAIRN_VECTOR_CLONES void BfloatsToFloats(const char* in, float* out,
                                          size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    out[i] = std::bit_cast<float>(
-        static_cast<uint32_t>(Load<uint16_t>(in + 2 * i)) << 16);
+    out[i] = BfloatToFloat(Load<uint16_t>(in + 2 * i));
   }
 }
 

@@ -4,20 +4,14 @@
 #include <cstring>
 
 #include "core/base/vector_clones.h"
+#include "merge/method/element_math.h"
 
 namespace cairn {
 namespace {
 
-constexpr uint32_t kMultiplier0 = 0xD2511F53u;
-constexpr uint32_t kMultiplier1 = 0xCD9E8D57u;
-constexpr uint32_t kWeyl0 = 0x9E3779B9u;
-constexpr uint32_t kWeyl1 = 0xBB67AE85u;
-constexpr int kRounds = 10;
-
-// Blocks computed side by side. Word w of block b of a group is element
-// w * kWidth + b, which needs no shuffling.
-constexpr size_t kWidth = 16;
-constexpr size_t kGroup = 4 * kWidth;
+// Blocks computed side by side: those of a group, which needs no shuffling.
+constexpr size_t kWidth = kPhiloxWidth;
+constexpr size_t kGroup = kPhiloxGroup;
 
 uint64_t Mix(uint64_t x) {  // the finaliser of SplitMix64
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -32,19 +26,10 @@ PhiloxBlock Philox(const uint32_t (&counter)[4], uint64_t key) {
   std::copy_n(counter, 4, c);
   auto k0 = static_cast<uint32_t>(key);
   auto k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < kRounds; ++round) {
-    const uint64_t p0 = uint64_t{kMultiplier0} * c[0];
-    const uint64_t p1 = uint64_t{kMultiplier1} * c[2];
-    const auto high0 = static_cast<uint32_t>(p0 >> 32);
-    const auto high1 = static_cast<uint32_t>(p1 >> 32);
-    const uint32_t next0 = high1 ^ c[1] ^ k0;
-    const uint32_t next2 = high0 ^ c[3] ^ k1;
-    c[0] = next0;
-    c[1] = static_cast<uint32_t>(p1);
-    c[2] = next2;
-    c[3] = static_cast<uint32_t>(p0);
-    k0 += kWeyl0;
-    k1 += kWeyl1;
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    PhiloxRound(c[0], c[1], c[2], c[3], k0, k1);
+    k0 += kPhiloxWeyl0;
+    k1 += kPhiloxWeyl1;
   }
   return {{c[0], c[1], c[2], c[3]}};
 }
@@ -72,19 +57,12 @@ CAIRN_VECTOR_CLONES void PhiloxGroup(uint64_t key, uint64_t group,
   }
   auto k0 = static_cast<uint32_t>(key);
   auto k1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kPhiloxRounds; ++round) {
     for (size_t i = 0; i < kWidth; ++i) {
-      const uint64_t p0 = uint64_t{kMultiplier0} * c0[i];
-      const uint64_t p1 = uint64_t{kMultiplier1} * c2[i];
-      const uint32_t next0 = static_cast<uint32_t>(p1 >> 32) ^ c1[i] ^ k0;
-      const uint32_t next2 = static_cast<uint32_t>(p0 >> 32) ^ c3[i] ^ k1;
-      c0[i] = next0;
-      c1[i] = static_cast<uint32_t>(p1);
-      c2[i] = next2;
-      c3[i] = static_cast<uint32_t>(p0);
+      PhiloxRound(c0[i], c1[i], c2[i], c3[i], k0, k1);
     }
-    k0 += kWeyl0;
-    k1 += kWeyl1;
+    k0 += kPhiloxWeyl0;
+    k1 += kPhiloxWeyl1;
   }
   std::memcpy(out, c0, sizeof(c0));
   std::memcpy(out + kWidth, c1, sizeof(c1));

@@ -9,8 +9,7 @@
 namespace cairn {
 
 // Random numbers that are a function of what they are for, so that they do not
-// depend on threads, tiles or order: Philox4x32-10 (Salmon et al. 2011,
-// "Parallel random numbers: as easy as 1, 2, 3").
+// depend on threads, tiles or order: Philox4x32-10 of element_math.h.
 
 // One block of four words for a counter.
 struct PhiloxBlock {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "merge/method/element_math.h"
 
 namespace cairn {
 namespace {
@@ -43,6 +44,15 @@ TEST(CounterRandomTest, AnyRangeGivesTheSameWords) {
     for (size_t i = 0; i < part.size(); ++i) {
       ASSERT_EQ(part[i], whole[first + i]);
     }
+  }
+}
+
+TEST(CounterRandomTest, OneWordIsThatOfTheStream) {
+  constexpr int64_t kFirst = (int64_t{1} << 40) + 5;
+  std::vector<uint32_t> words(300);
+  RandomWords(9, kFirst, words.data(), words.size());
+  for (size_t i = 0; i < words.size(); ++i) {
+    ASSERT_EQ(RandomWord(9, static_cast<uint64_t>(kFirst) + i), words[i]);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <utility>
 
+#include "merge/method/element_math.h"
 #include "merge/method/method_makers.h"
 #include "merge/method/tile_math.h"
 
@@ -12,10 +13,11 @@ namespace {
 template <typename Choose>
 class ElementwiseMethod : public TensorMethod {
  public:
-  ElementwiseMethod(const MethodTask& task, Choose choose)
+  ElementwiseMethod(const MethodTask& task, ElementRule rule, Choose choose)
       : base_(*task.base),
         others_(task.Others()),
         lambda_(static_cast<float>(task.Shared("lambda"))),
+        rule_(rule),
         choose_(std::move(choose)),
         taus_(others_.size()) {}
 
@@ -29,17 +31,28 @@ class ElementwiseMethod : public TensorMethod {
     }
   }
 
+  std::optional<ElementFormula> Formula() const override {
+    ElementFormula formula = ElementFormula::Of(rule_.kind, base_, others_);
+    formula.rule.factor = lambda_;
+    formula.rule.level = rule_.level;
+    formula.rule.count = rule_.count;
+    return formula;
+  }
+
  private:
   const size_t base_;
   const std::vector<size_t> others_;
   const float lambda_;
+  const ElementRule rule_;  // kind, level and count
   const Choose choose_;
   std::vector<float> taus_;
 };
 
 template <typename Choose>
-std::unique_ptr<TensorMethod> Wrap(const MethodTask& task, Choose choose) {
-  return std::make_unique<ElementwiseMethod<Choose>>(task, std::move(choose));
+std::unique_ptr<TensorMethod> Wrap(const MethodTask& task, ElementRule rule,
+                                   Choose choose) {
+  return std::make_unique<ElementwiseMethod<Choose>>(task, rule,
+                                                     std::move(choose));
 }
 
 float Sum(const std::vector<float>& taus) {
@@ -49,24 +62,20 @@ float Sum(const std::vector<float>& taus) {
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeMagMax(MethodTask task) {
-  return Wrap(task, [](const std::vector<float>& taus) {
+  const ElementRule rule = {.kind = ElementKind::kMagMax};
+  return Wrap(task, rule, [](const std::vector<float>& taus) {
     float most = 0;
-    for (float tau : taus) {
-      // Of opposite ones of equal magnitude the positive, in any order.
-      if (std::fabs(tau) > std::fabs(most) ||
-          (tau > most && std::fabs(tau) == std::fabs(most))) {
-        most = tau;
-      }
-    }
+    for (float tau : taus) most = LargerMagnitude(most, tau);
     return most;
   });
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeEmr(MethodTask task) {
-  return Wrap(task, [](const std::vector<float>& taus) {
-    const float sign = Sum(taus) >= 0 ? 1.0f : -1.0f;
+  const ElementRule rule = {.kind = ElementKind::kEmr};
+  return Wrap(task, rule, [](const std::vector<float>& taus) {
+    const float sign = ElectedSign(Sum(taus));
     float most = 0;
-    for (float tau : taus) most = std::max(most, tau * sign);
+    for (float tau : taus) most = MaxOf(most, tau * sign);
     return most * sign;
   });
 }
@@ -74,11 +83,13 @@ absl::StatusOr<std::unique_ptr<TensorMethod>> MakeEmr(MethodTask task) {
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeConsensus(MethodTask task) {
   const auto share = static_cast<float>(task.Shared("mask_lambda"));
   const auto least = static_cast<int>(task.Shared("agree"));
-  return Wrap(task, [share, least](const std::vector<float>& taus) {
+  const ElementRule rule = {
+      .kind = ElementKind::kConsensus, .count = least, .level = share};
+  return Wrap(task, rule, [share, least](const std::vector<float>& taus) {
     const float sum = Sum(taus);
     int users = 0;
     for (float tau : taus) {
-      users += std::fabs(tau) >= share * std::fabs(sum - tau) ? 1 : 0;
+      users += IsUser(tau, sum, share) ? 1 : 0;
     }
     return users >= least ? sum : 0.0f;
   });
@@ -86,29 +97,31 @@ absl::StatusOr<std::unique_ptr<TensorMethod>> MakeConsensus(MethodTask task) {
 
 // The mean of what is left when `trimmed` of each end are gone.
 float TrimmedMean(std::vector<float>& taus, size_t trimmed) {
-  std::sort(taus.begin(), taus.end());
+  std::sort(taus.begin(), taus.end(), ComesBefore);
   float sum = 0;
   for (size_t k = trimmed; k + trimmed < taus.size(); ++k) sum += taus[k];
   return sum / static_cast<float>(taus.size() - 2 * trimmed);
 }
 
-absl::StatusOr<std::unique_ptr<TensorMethod>> MakeTrimmedMean(MethodTask task) {
-  const auto count = static_cast<double>(task.Others().size());
-  const auto trimmed = static_cast<size_t>(task.Shared("trim") * count);
-  return Wrap(task, [trimmed](const std::vector<float>& taus) {
+std::unique_ptr<TensorMethod> WrapTrimmedMean(const MethodTask& task,
+                                              size_t trimmed) {
+  const ElementRule rule = {.kind = ElementKind::kTrimmedMean,
+                            .count = static_cast<int32_t>(trimmed)};
+  return Wrap(task, rule, [trimmed](const std::vector<float>& taus) {
     thread_local std::vector<float> sorted;
     sorted = taus;
     return TrimmedMean(sorted, trimmed);
   });
 }
 
+absl::StatusOr<std::unique_ptr<TensorMethod>> MakeTrimmedMean(MethodTask task) {
+  const auto count = static_cast<double>(task.Others().size());
+  return WrapTrimmedMean(task,
+                         static_cast<size_t>(task.Shared("trim") * count));
+}
+
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeMedian(MethodTask task) {
-  const size_t trimmed = (task.Others().size() - 1) / 2;
-  return Wrap(task, [trimmed](const std::vector<float>& taus) {
-    thread_local std::vector<float> sorted;
-    sorted = taus;
-    return TrimmedMean(sorted, trimmed);
-  });
+  return WrapTrimmedMean(task, (task.Others().size() - 1) / 2);
 }
 
 MethodSpec Spec(

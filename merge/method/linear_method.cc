@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,17 @@
 
 namespace cairn {
 namespace {
+
+// The sum of weight x input, whose first term is not added to a zero.
+ElementFormula PlainSum(std::vector<float> weights) {
+  std::vector<size_t> members(weights.size());
+  std::iota(members.begin(), members.end(), size_t{0});
+  ElementFormula formula =
+      ElementFormula::Of(ElementKind::kWeightedSum, std::nullopt, members,
+                         std::move(weights));
+  formula.rule.start = -0.0f;
+  return formula;
+}
 
 class Linear : public TensorMethod {
  public:
@@ -21,6 +33,10 @@ class Linear : public TensorMethod {
         AddScaledTo(weights_[i], tile.inputs[i] + begin, out + begin, count);
       }
     }
+  }
+
+  std::optional<ElementFormula> Formula() const override {
+    return PlainSum(weights_);
   }
 
  private:
@@ -54,6 +70,11 @@ class Passthrough : public TensorMethod {
     } else {
       std::copy_n(tile.inputs[0], tile.count, out);
     }
+  }
+
+  std::optional<ElementFormula> Formula() const override {
+    if (!scale_) return std::nullopt;
+    return PlainSum({*scale_});
   }
 
  private:

@@ -39,6 +39,21 @@ std::vector<size_t> MethodTask::Others() const {
   return others;
 }
 
+ElementFormula ElementFormula::Of(ElementKind kind, std::optional<size_t> base,
+                                  const std::vector<size_t>& members,
+                                  std::vector<float> weights) {
+  ElementFormula formula;
+  formula.rule.kind = kind;
+  formula.rule.has_base = base.has_value();
+  formula.rule.base = static_cast<uint32_t>(base.value_or(0));
+  formula.rule.members = static_cast<uint32_t>(members.size());
+  for (size_t input : members) {
+    formula.members.push_back({.input = static_cast<uint32_t>(input)});
+  }
+  formula.weights = std::move(weights);
+  return formula;
+}
+
 const MethodParameter* MethodSpec::Find(absl::string_view parameter) const {
   for (const MethodParameter& p : parameters) {
     if (p.name == parameter) return &p;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/base/vector_clones.h"
+#include "merge/method/element_math.h"
 #include "merge/method/method_makers.h"
 #include "merge/method/rank_selector.h"
 #include "merge/method/tile_math.h"
@@ -14,9 +15,7 @@ namespace internal {
 CAIRN_VECTOR_CLONES void Nearswap(float t, const float* a, const float* b,
                                   float* out, size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    const float far = std::max(std::fabs(a[i] - b[i]), 1e-6f);
-    const float weight = std::min(std::max(t / far, 0.0f), 1.0f);
-    out[i] = weight * b[i] + (1.0f - weight) * a[i];
+    out[i] = NearswapElement(t, a[i], b[i]);
   }
 }
 
@@ -34,6 +33,12 @@ class NearswapPair : public TensorMethod {
   void Combine(const InputTile& tile, float* out) override {
     internal::Nearswap(t_, tile.inputs[base_], tile.inputs[other_], out,
                        tile.count);
+  }
+  std::optional<ElementFormula> Formula() const override {
+    ElementFormula formula =
+        ElementFormula::Of(ElementKind::kNearswap, base_, {other_});
+    formula.rule.level = t_;
+    return formula;
   }
 
  private:

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/base/vector_clones.h"
+#include "merge/method/element_math.h"
 #include "merge/method/method_makers.h"
 #include "merge/method/tile_math.h"
 
@@ -22,16 +23,13 @@ CAIRN_VECTOR_CLONES void SumRam(const float* const* inputs, const float* base,
     for (size_t k = 0; k < n; ++k) {
       const float* values = inputs[k] + begin;
       for (size_t i = 0; i < strip; ++i) {
-        const float delta = values[i] - base[begin + i];
-        const bool is_used = std::fabs(delta) > epsilon;
-        users[i] += is_used ? 1.0f : 0.0f;
-        shared[i] += is_used ? delta : 0.0f;
-        unique[i] += is_used ? delta * factors[k] : 0.0f;
+        AddRam(values[i] - base[begin + i], factors[k], epsilon, users[i],
+               shared[i], unique[i]);
       }
     }
     for (size_t i = 0; i < strip; ++i) {
-      const float mean = shared[i] / std::max(users[i], 1.0f);
-      out[begin + i] = base[begin + i] + (users[i] > 1 ? mean : unique[i]);
+      out[begin + i] =
+          RamElement(base[begin + i], users[i], shared[i], unique[i]);
     }
   }
 }
@@ -89,6 +87,13 @@ class Ram : public TensorMethod {
     for (size_t i : others_) values.push_back(tile.inputs[i]);
     internal::SumRam(values.data(), tile.inputs[*task_.base], factors_.data(),
                      values.size(), epsilon_, out, tile.count);
+  }
+
+  std::optional<ElementFormula> Formula() const override {
+    ElementFormula formula = ElementFormula::Of(ElementKind::kRam, task_.base,
+                                                others_, factors_);
+    formula.rule.level = epsilon_;
+    return formula;
   }
 
  private:

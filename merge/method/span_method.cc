@@ -29,6 +29,17 @@ absl::Status SpanMethod::EndPass(int) {
   return absl::OkStatus();
 }
 
+std::optional<ElementFormula> SpanMethod::Formula() const {
+  ElementFormula formula = ElementFormula::Of(
+      ElementKind::kWeightedSum, less_base_ ? task_.base : std::nullopt,
+      members_, coefficients_);
+  if (layout_.kind != VectorLayout::Kind::kWhole) {
+    formula.rule.length = static_cast<uint64_t>(layout_.length);
+    formula.rule.has_columns = layout_.kind == VectorLayout::Kind::kColumns;
+  }
+  return formula;
+}
+
 void SpanMethod::Combine(const InputTile& tile, float* out) {
   const auto length = static_cast<size_t>(layout_.length);
   float strip[kSumBlock];

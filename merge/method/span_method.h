@@ -23,6 +23,7 @@ class SpanMethod : public TensorMethod {
   void Observe(int, const InputTile& tile) override { gram_.Observe(tile); }
   absl::Status EndPass(int) override;
   void Combine(const InputTile& tile, float* out) override;
+  std::optional<ElementFormula> Formula() const override;
 
  protected:
   // `members`: inputs that the coefficients are of. `less_base`: they count

@@ -61,12 +61,17 @@ class L1Match {
 class KeepAll : public Sparsifier {
  public:
   void Apply(int64_t, float*, size_t) override {}
+  bool Describe(ElementMember&) const override { return true; }
 };
 
 class DropAll : public Sparsifier {
  public:
   void Apply(int64_t, float* values, size_t count) override {
     std::fill_n(values, count, 0.0f);
+  }
+  bool Describe(ElementMember& member) const override {
+    member.is_random = true;  // with a threshold that no word is below
+    return true;
   }
 };
 
@@ -127,6 +132,13 @@ class RandomDrop : public Sparsifier {
   void Apply(int64_t first, float* values, size_t count) override {
     Drop(first, values, count);
     if (factor_ != 1.0f) Scale(factor_, values, values, count);
+  }
+  bool Describe(ElementMember& member) const override {
+    member.key = key_;
+    member.threshold = threshold_;
+    member.kept_factor = factor_;
+    member.is_random = true;
+    return true;
   }
 
  private:

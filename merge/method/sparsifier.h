@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include "merge/method/element_rule.h"
+
 namespace cairn {
 
 // Drops elements of a task vector and, when asked, multiplies what is left so
@@ -23,6 +25,9 @@ class Sparsifier {
                        size_t /*count*/) {}
   virtual void EndPass(int /*pass*/) {}
   virtual void Apply(int64_t first, float* values, size_t count) = 0;
+  // Notes in `member` what Apply() does to each element on its own; false
+  // where that cannot be said.
+  virtual bool Describe(ElementMember& /*member*/) const { return false; }
 };
 
 std::unique_ptr<Sparsifier> MakeKeepAll();

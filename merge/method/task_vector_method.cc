@@ -23,7 +23,26 @@ TaskVectorMethod::TaskVectorMethod(
     weights_.push_back(static_cast<float>(weight));
     sum += weight;
   }
-  if (std::abs(sum) >= 1e-8) divisor_ = static_cast<float>(sum);
+  is_normalized_ = task_.Shared("normalize") != 0;
+  double factor = task_.Shared("lambda");
+  if (is_normalized_ && consensus_ == Consensus::kNone &&
+      std::abs(sum) >= 1e-8) {
+    factor /= static_cast<double>(static_cast<float>(sum));
+  }
+  factor_ = static_cast<float>(factor);
+}
+
+std::optional<ElementFormula> TaskVectorMethod::Formula() const {
+  ElementFormula formula = ElementFormula::Of(
+      consensus_ == Consensus::kNone ? ElementKind::kWeightedSum
+                                     : ElementKind::kAgreeing,
+      task_.base, others_, weights_);
+  formula.rule.factor = factor_;
+  formula.rule.is_normalized = is_normalized_;
+  for (size_t k = 0; k < others_.size(); ++k) {
+    if (!sparsifiers_[k]->Describe(formula.members[k])) return std::nullopt;
+  }
+  return formula;
 }
 
 int64_t TaskVectorMethod::granule() const {
@@ -105,17 +124,12 @@ void TaskVectorMethod::CombineStrip(const InputTile& tile, size_t begin,
       weighted.push_back(delta);
     }
   }
-  const bool is_normalized = task_.Shared("normalize") != 0;
-  auto factor = static_cast<float>(task_.Shared("lambda"));
   if (consensus_ == Consensus::kSum) {
     SumAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
                 divisors_.data(), count);
-    if (is_normalized) DivideWhereNotZero(divisors_.data(), out, count);
-  } else if (is_normalized) {
-    factor = static_cast<float>(task_.Shared("lambda") /
-                                static_cast<double>(divisor_));
+    if (is_normalized_) DivideWhereNotZero(divisors_.data(), out, count);
   }
-  if (factor != 1.0f) Scale(factor, out, out, count);
+  if (factor_ != 1.0f) Scale(factor_, out, out, count);
   Add(out, base, out, count);
 }
 

@@ -24,6 +24,7 @@ class TaskVectorMethod : public TensorMethod {
   void Observe(int pass, const InputTile& tile) override;
   absl::Status EndPass(int pass) override;
   void Combine(const InputTile& tile, float* out) override;
+  std::optional<ElementFormula> Formula() const override;
 
  private:
   // Elements that are worked on at a time.
@@ -36,7 +37,8 @@ class TaskVectorMethod : public TensorMethod {
   const std::vector<size_t> others_;
   std::vector<std::unique_ptr<Sparsifier>> sparsifiers_;
   std::vector<float> weights_;
-  float divisor_ = 1;  // without consensus
+  bool is_normalized_;
+  float factor_;  // on what is added to the base
   std::vector<std::vector<float>> deltas_;
   std::vector<float> divisors_;
 };

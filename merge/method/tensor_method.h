@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "merge/method/element_rule.h"
 
 namespace cairn {
 
@@ -42,6 +43,17 @@ struct InputTile {
   std::vector<const float*> inputs;
 };
 
+// Combine() of a method as a rule for one element.
+struct ElementFormula {
+  ElementRule rule;
+  std::vector<ElementMember> members;
+  std::vector<float> weights;  // one a member, for each vector of the rule
+
+  static ElementFormula Of(ElementKind kind, std::optional<size_t> base,
+                           const std::vector<size_t>& members,
+                           std::vector<float> weights = {});
+};
+
 // How one tensor is merged. The tensor is read in order, tile by tile:
 // passes() times for Observe(), once more for Combine(). Tiles hold whole
 // multiples of granule() and of kSumBlock elements where those are smaller
@@ -60,6 +72,10 @@ class TensorMethod {
   virtual absl::Status EndPass(int /*pass*/) { return absl::OkStatus(); }
   // Fills `out` with the merged elements of the tile.
   virtual void Combine(const InputTile& tile, float* out) = 0;
+  // Combine() for devices other than the processor: gives every element the
+  // same bits, a NaN's aside. None where elements are not merged each on their
+  // own. Whether there is one is known before the passes, its numbers after.
+  virtual std::optional<ElementFormula> Formula() const { return std::nullopt; }
 };
 
 // A parameter of a method.

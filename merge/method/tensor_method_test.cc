@@ -2,91 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "merge/method/testing/method_cases.h"
 #include "merge/method/tile_math.h"
 
 namespace cairn {
 namespace {
 
-using Tensors = std::vector<std::vector<float>>;
-
-Tensors RandomTensors(size_t inputs, size_t elements, float drift = 0.3f) {
-  std::mt19937 random(5);
-  std::normal_distribution<float> normal;
-  Tensors tensors(inputs, std::vector<float>(elements));
-  for (size_t e = 0; e < elements; ++e) {
-    const float base = normal(random);
-    for (size_t i = 0; i < inputs; ++i) {
-      tensors[i][e] = base + (i == 0 ? 0 : drift * normal(random));
-    }
-  }
-  return tensors;
-}
-
-// A task with defaults, and a value for what is required.
-MethodTask Task(const MethodSpec& spec, std::vector<int64_t> shape,
-                size_t inputs) {
-  MethodTask task;
-  task.shape = std::move(shape);
-  task.inputs.resize(inputs);
-  if (spec.base != MethodSpec::Base::kIgnored) task.base = 0;
-  for (const MethodParameter& p : spec.parameters) {
-    if (p.is_optional) continue;
-    double value = p.fallback.value_or(0.4);
-    if (p.name == "density") value = 0.6;
-    if (p.scope == MethodParameter::Scope::kShared) {
-      task.parameters[p.name] = value;
-      continue;
-    }
-    for (size_t i = 0; i < inputs; ++i) {
-      if (p.scope == MethodParameter::Scope::kOther && task.base == i) continue;
-      task.inputs[i].parameters[p.name] =
-          p.name == "weight" ? value + 0.1 * static_cast<double>(i) : value;
-    }
-  }
-  for (size_t i = 0; i < inputs; ++i) task.inputs[i].random_key = 100 + i;
-  return task;
-}
-
-std::vector<float> RunMethod(const MethodSpec& spec, const MethodTask& task,
-                             const Tensors& tensors, size_t tile_elements) {
-  auto method = spec.make(task).value();
-  const auto granule = static_cast<size_t>(method->granule());
-  const size_t elements = tensors[0].size();
-  size_t step = granule <= 1
-                    ? tile_elements
-                    : granule * std::max<size_t>(1, tile_elements / granule);
-  std::vector<float> out(elements);
-  for (int pass = 0; pass <= method->passes(); ++pass) {
-    for (size_t first = 0; first < elements; first += step) {
-      InputTile tile = {.first = static_cast<int64_t>(first),
-                        .count = std::min(step, elements - first),
-                        .inputs = {}};
-      for (const auto& tensor : tensors) {
-        tile.inputs.push_back(tensor.data() + first);
-      }
-      if (pass < method->passes()) {
-        method->Observe(pass, tile);
-      } else {
-        method->Combine(tile, out.data() + first);
-      }
-    }
-    if (pass < method->passes()) {
-      EXPECT_TRUE(method->EndPass(pass).ok()) << spec.name;
-    }
-  }
-  return out;
-}
-
-size_t InputsFor(const MethodSpec& spec) {
-  const bool has_base = spec.base != MethodSpec::Base::kIgnored;
-  const int others =
-      std::min({3, spec.others_max, spec.inputs_max - (has_base ? 1 : 0)});
-  return static_cast<size_t>(others + (has_base ? 1 : 0));
-}
+using testing::InputsFor;
+using testing::RandomTensors;
+using testing::RunMethod;
+using testing::Task;
+using testing::Tensors;
 
 TEST(TensorMethodTest, EveryMethodIsIndependentOfTiles) {
   for (const MethodSpec& spec : AllMethods()) {
@@ -184,6 +113,12 @@ TEST(TensorMethodTest, ElementwiseMethodsFollowTheirEquations) {
                   1.5f);
   EXPECT_FLOAT_EQ(Merge("consensus_ta", models, {{"agree", 4}, {"lambda", 1}}),
                   1.0f);
+}
+
+TEST(TensorMethodTest, MediansTakeNanForTheLargest) {
+  const float nan = std::nanf("");
+  EXPECT_FLOAT_EQ(Merge("median", {2, nan, 3.5}, {}), 1 + 2.5f);
+  EXPECT_TRUE(std::isnan(Merge("median", {nan, nan, 3.5}, {})));
 }
 
 TEST(TensorMethodTest, GeometricMedianResistsAnOutlier) {

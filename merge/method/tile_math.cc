@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/base/vector_clones.h"
+#include "merge/method/element_math.h"
 
 namespace cairn {
 namespace {
@@ -93,7 +94,7 @@ CAIRN_VECTOR_CLONES void SumAgreeing(const float* const* d,
       const float* values = d[k] + begin;
       for (size_t i = 0; i < strip; ++i) sign[i] += values[i];
     }
-    for (size_t i = 0; i < strip; ++i) sign[i] = sign[i] >= 0 ? 1.0f : -1.0f;
+    for (size_t i = 0; i < strip; ++i) sign[i] = ElectedSign(sign[i]);
     float* out = mixed + begin;
     float* sum = divisor + begin;
     std::fill_n(out, strip, 0.0f);
@@ -102,9 +103,7 @@ CAIRN_VECTOR_CLONES void SumAgreeing(const float* const* d,
       const float* values = d[k] + begin;
       const float weight = weights[k];
       for (size_t i = 0; i < strip; ++i) {
-        const bool agrees = values[i] * sign[i] > 0;
-        out[i] += agrees ? values[i] : 0.0f;
-        sum[i] += agrees ? weight : 0.0f;
+        AddAgreeing(values[i], weight, sign[i], out[i], sum[i]);
       }
     }
   }
@@ -113,7 +112,7 @@ CAIRN_VECTOR_CLONES void SumAgreeing(const float* const* d,
 CAIRN_VECTOR_CLONES void DivideWhereNotZero(const float* divisor, float* values,
                                             size_t count) {
   for (size_t i = 0; i < count; ++i) {
-    values[i] /= divisor[i] == 0 ? 1.0f : divisor[i];
+    values[i] = OverNonZero(values[i], divisor[i]);
   }
 }
 

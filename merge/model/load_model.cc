@@ -7,10 +7,9 @@
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
+#include "core/base/device_name.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/model/config_reader.h"
@@ -184,20 +183,13 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModelDirectory(
 }
 
 absl::StatusOr<at::Device> ParseDevice(absl::string_view text) {
-  if (text == "cpu") return at::Device(at::kCPU);
-  absl::string_view number = text;
-  int index = 0;
-  if (!absl::ConsumePrefix(&number, "cuda") ||
-      (!number.empty() && (!absl::ConsumePrefix(&number, ":") ||
-                           !absl::SimpleAtoi(number, &index) || index < 0))) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "device `", text, "` is unknown; it should be cpu or cuda:N"));
-  }
-  if (!at::hasCUDA() || index >= static_cast<int>(at::getNumGPUs())) {
+  CAIRN_ASSIGN_OR_RETURN(const std::optional<int> index, ParseDeviceName(text));
+  if (!index) return at::Device(at::kCPU);
+  if (!at::hasCUDA() || *index >= static_cast<int>(at::getNumGPUs())) {
     return absl::FailedPreconditionError(
         absl::StrCat("device ", text, " is not there; cpu is"));
   }
-  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
+  return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(*index));
 }
 
 absl::StatusOr<at::ScalarType> ParseArithmetic(absl::string_view text) {

@@ -1,0 +1,115 @@
+#include "merge/method/element_rule.h"
+
+#include <cmath>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor/float_bits.h"
+#include "gtest/gtest.h"
+#include "merge/method/tensor_method.h"
+#include "merge/method/testing/method_cases.h"
+
+namespace cairn {
+namespace {
+
+using testing::Tensors;
+
+// The tensor as a device would merge it: passes here, then element by element
+// by the formula. Empty when there is none.
+std::vector<float> RunFormula(const MethodSpec& spec, const MethodTask& task,
+                              const Tensors& tensors) {
+  auto method = spec.make(task).value();
+  const bool has_formula = method->Formula().has_value();
+  const size_t elements = tensors[0].size();
+  InputTile tile = {.first = 0, .count = elements, .inputs = {}};
+  for (const auto& tensor : tensors) tile.inputs.push_back(tensor.data());
+  for (int pass = 0; pass < method->passes(); ++pass) {
+    method->Observe(pass, tile);
+    EXPECT_TRUE(method->EndPass(pass).ok()) << spec.name;
+  }
+  const std::optional<ElementFormula> formula = method->Formula();
+  EXPECT_EQ(formula.has_value(), has_formula) << spec.name;
+  if (!formula) return {};
+  std::vector<float> out(elements);
+  VisitKind(formula->rule.kind, [&]<ElementKind kind>() {
+    for (size_t e = 0; e < elements; ++e) {
+      const auto load = [&](uint32_t input) { return tensors[input][e]; };
+      out[e] = CombineElement<kind>(formula->rule, formula->members.data(),
+                                    formula->weights.data(), e, load);
+    }
+  });
+  return out;
+}
+
+void ExpectSameBits(const std::vector<float>& got,
+                    const std::vector<float>& wanted, const std::string& what) {
+  ASSERT_EQ(got.size(), wanted.size()) << what;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(got[i]) && std::isnan(wanted[i])) continue;
+    ASSERT_EQ(BitsOfFloat(got[i]), BitsOfFloat(wanted[i]))
+        << what << " element " << i << ": " << got[i] << " is not "
+        << wanted[i];
+  }
+}
+
+TEST(ElementRuleTest, FormulasGiveTheBitsOfTheirMethods) {
+  for (const MethodSpec& spec : AllMethods()) {
+    const size_t inputs = testing::InputsFor(spec);
+    const std::vector<int64_t> shape = {61, 173};
+    MethodTask task = testing::Task(spec, shape, inputs);
+    if (spec.name == "passthrough") task.inputs[0].parameters["scale"] = -1.3;
+    for (const Tensors& tensors : testing::TensorsFor(spec, task, inputs)) {
+      const std::vector<float> got = RunFormula(spec, task, tensors);
+      if (got.empty()) continue;
+      ExpectSameBits(got, testing::RunMethod(spec, task, tensors, 4096),
+                     spec.name);
+    }
+  }
+}
+
+// Parameters that change the arithmetic, of methods that have them.
+TEST(ElementRuleTest, FormulasFollowParameters) {
+  const std::map<std::string, std::vector<std::pair<std::string, double>>>
+      kChanges = {{"task_arithmetic", {{"normalize", 1}, {"lambda", 0.7}}},
+                  {"dare_ties", {{"normalize", 1}, {"rescale", 0}}},
+                  {"dare_linear", {{"lambda", -0.3}}},
+                  {"linear", {{"normalize", 0}}},
+                  {"nuslerp", {{"nuslerp_flatten", 0}}},
+                  {"model_stock", {{"filter_wise", 1}}},
+                  {"trimmed_mean", {{"trim", 0.4}}},
+                  {"consensus_ta", {{"agree", 1}, {"mask_lambda", 1.5}}}};
+  for (const auto& [name, parameters] : kChanges) {
+    const MethodSpec& spec = *FindMethod(name);
+    const size_t inputs = testing::InputsFor(spec);
+    MethodTask task = testing::Task(spec, {40, 30}, inputs);
+    for (const auto& [parameter, value] : parameters) {
+      task.parameters[parameter] = value;
+    }
+    const Tensors tensors = testing::RandomTensors(inputs, 1200);
+    ExpectSameBits(RunFormula(spec, task, tensors),
+                   testing::RunMethod(spec, task, tensors, 1200), name);
+    if (name != "nuslerp") continue;
+    task.parameters["nuslerp_row_wise"] = 1;
+    ExpectSameBits(RunFormula(spec, task, tensors),
+                   testing::RunMethod(spec, task, tensors, 1200), "columns");
+  }
+}
+
+// What runs on a device is a promise of the documentation.
+TEST(ElementRuleTest, TheseMethodsHaveFormulas) {
+  std::vector<std::string> without;
+  for (const MethodSpec& spec : AllMethods()) {
+    const MethodTask task =
+        testing::Task(spec, {4, 6}, testing::InputsFor(spec));
+    if (!spec.make(task).value()->Formula()) without.push_back(spec.name);
+  }
+  EXPECT_EQ(without,
+            (std::vector<std::string>{
+                "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della",
+                "della_linear", "passthrough", "sce", "ties"}));
+}
+
+}  // namespace
+}  // namespace cairn
