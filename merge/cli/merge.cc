@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -13,12 +14,15 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "core/base/device_name.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/cli/local_command.h"
 #include "merge/cli/merge_record_file.h"
 #include "merge/cli/merge_run.h"
+#include "merge/cuda/open_device.h"
+#include "merge/engine/device_merge.h"
 #include "merge/method/tensor_method.h"
 
 namespace cairn {
@@ -59,13 +63,15 @@ struct Flags : LocalFlags {
   uint64_t memory = uint64_t{2} << 30;
   uint64_t seed = 0;
   std::string profile;
+  std::string device = "cpu";
   bool dry_run = false;
   bool explain = false;
 };
 
-OutputOptions OptionsOf(const Flags& flags) {
+OutputOptions OptionsOf(const Flags& flags, TileDevice* device) {
   return {.threads = ThreadsOf(flags),
-          .memory_bytes = static_cast<int64_t>(flags.memory)};
+          .memory_bytes = static_cast<int64_t>(flags.memory),
+          .device = device};
 }
 
 // "DIR[:WEIGHT]": a number after the last colon, unless such a path exists.
@@ -126,6 +132,8 @@ void TellPlan(const Flags& flags, const MergeRun& run) {
     entry["peakMemoryBytes"] = stage.cost.memory_bytes;
     entry["threads"] = stage.cost.threads;
     entry["passes"] = stage.cost.passes_max;
+    entry["device"] = flags.device;
+    entry["deviceTensors"] = stage.cost.device_outputs;
     entry["estimatedSeconds"] = SecondsOf(stage.cost);
     json.push_back(std::move(entry));
   }
@@ -136,7 +144,7 @@ void TellPlan(const Flags& flags, const MergeRun& run) {
   for (const auto& entry : json) {
     std::cout << absl::StrFormat(
         "%s%d tensors, %.2f GB read, %.2f GB written, %.0f MB of memory on %d "
-        "threads, %d passes, about %.0f s\n",
+        "threads, %d passes, about %.0f s%s\n",
         entry["name"].get<std::string>().empty()
             ? ""
             : entry["name"].get<std::string>() + ": ",
@@ -144,12 +152,16 @@ void TellPlan(const Flags& flags, const MergeRun& run) {
         entry["bytesWritten"].get<double>() / 1e9,
         entry["peakMemoryBytes"].get<double>() / 1e6,
         entry["threads"].get<int>(), entry["passes"].get<int>(),
-        entry["estimatedSeconds"].get<double>());
+        entry["estimatedSeconds"].get<double>(),
+        flags.device == "cpu"
+            ? ""
+            : absl::StrCat("; ", entry["deviceTensors"].get<int64_t>(),
+                           " tensors on ", flags.device));
   }
 }
 
 // What each tensor is made of, and with which parameters.
-void Explain(const MergeRun& run) {
+void Explain(const Flags& flags, const MergeRun& run) {
   for (const MergeStage& stage : run.stages()) {
     for (const PlannedOutput& output : stage.plan.outputs) {
       std::cout << output.name << " " << DTypeName(output.dtype)
@@ -157,6 +169,9 @@ void Explain(const MergeRun& run) {
                 << (output.method == nullptr ? "copy" : output.method->name);
       for (const auto& [name, value] : output.task.parameters) {
         std::cout << " " << name << "=" << value;
+      }
+      if (flags.device != "cpu" && IsForDevice(output)) {
+        std::cout << " on " << flags.device;
       }
       std::cout << "\n";
       for (size_t i = 0; i < output.inputs.size(); ++i) {
@@ -193,8 +208,10 @@ void Tell(const Flags& flags, const MergeRecordFile& record,
 absl::Status Replay(const Flags& flags) {
   CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile file,
                          MergeRecordFile::Read(flags.words[1]));
-  CAIRN_ASSIGN_OR_RETURN(MergeRun run,
-                         MergeRun::Plan(file.order, OptionsOf(flags)));
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<TileDevice> device,
+                         OpenTileDevice(flags.device));
+  CAIRN_ASSIGN_OR_RETURN(
+      MergeRun run, MergeRun::Plan(file.order, OptionsOf(flags, device.get())));
   CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile record,
                          run.Execute(flags.words[2], flags, &file));
   Tell(flags, record, flags.words[2]);
@@ -203,12 +220,15 @@ absl::Status Replay(const Flags& flags) {
 
 absl::Status Merge(const Flags& flags) {
   CAIRN_ASSIGN_OR_RETURN(MergeOrder order, OrderOf(flags));
-  CAIRN_ASSIGN_OR_RETURN(MergeRun run,
-                         MergeRun::Plan(std::move(order), OptionsOf(flags)));
+  CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<TileDevice> device,
+                         OpenTileDevice(flags.device));
+  CAIRN_ASSIGN_OR_RETURN(
+      MergeRun run,
+      MergeRun::Plan(std::move(order), OptionsOf(flags, device.get())));
   for (const std::string& warning : run.warnings()) {
     if (!flags.quiet) std::cerr << "cairn merge: " << warning << "\n";
   }
-  if (flags.explain) Explain(run);
+  if (flags.explain) Explain(flags, run);
   if (flags.dry_run) TellPlan(flags, run);
   if (flags.explain || flags.dry_run) return absl::OkStatus();
   CAIRN_ASSIGN_OR_RETURN(const MergeRecordFile record,
@@ -218,6 +238,11 @@ absl::Status Merge(const Flags& flags) {
 }
 
 void CheckUsage(const Flags& flags) {
+  if (const absl::Status device = ParseDeviceName(flags.device).status();
+      !device.ok()) {
+    throw CLI::ValidationError(
+        absl::StrCat("--device: ", std::string(device.message())));
+  }
   if (flags.base.empty() != flags.adapters.empty()) {
     throw CLI::ValidationError("--base and --adapter go together");
   }
@@ -241,6 +266,10 @@ int Main(int argc, char** argv) {
   app.add_option("--memory", flags.memory, "memory for buffers, e.g. 2GiB")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("2GiB");
+  app.add_option("--device", flags.device,
+                 "what merges large tensors: cpu, cuda or cuda:N; the bytes "
+                 "are the same")
+      ->capture_default_str();
   app.add_option("--seed", flags.seed, "seed of random masks; default 0");
   app.add_option("--profile", flags.profile,
                  "whose meaning a recipe has where tools differ")

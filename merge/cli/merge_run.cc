@@ -178,6 +178,7 @@ absl::StatusOr<MergeRun> MergeRun::Plan(MergeOrder order,
                                         const OutputOptions& options) {
   MergeRun run;
   run.order_ = std::move(order);
+  run.device_ = options.device;
   if (run.order_.base.empty()) {
     CAIRN_RETURN_IF_ERROR(run.PlanDocuments(options));
   } else {
@@ -323,9 +324,10 @@ absl::StatusOr<OutputResult> MergeRun::RunStage(MergeStage& stage,
   CAIRN_ASSIGN_OR_RETURN(
       OutputResult result,
       RunOutputs(stage.plan, stage.cost, *writer,
-                 {.is_cancelled = &is_interrupted, .progress = [&](int64_t n) {
-                    line.Show(n, stage.cost.bytes_written);
-                  }}));
+                 {.is_cancelled = &is_interrupted,
+                  .progress =
+                      [&](int64_t n) { line.Show(n, stage.cost.bytes_written); },
+                  .device = device_}));
   if (is_interrupted) {
     return absl::CancelledError("interrupted; the same command goes on");
   }

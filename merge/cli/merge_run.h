@@ -29,7 +29,7 @@ struct MergeStage {
 // A merge on this machine, planned whole before a byte is written.
 class MergeRun {
  public:
-  // Opens headers only. INVALID_ARGUMENT for a recipe that cannot be read or
+  // Opens headers only. A device of the options outlives the run. INVALID_ARGUMENT for a recipe that cannot be read or
   // does not fit the models, NOT_FOUND for what is not there, DATA_LOSS for a
   // damaged file.
   static absl::StatusOr<MergeRun> Plan(MergeOrder order,
@@ -58,6 +58,7 @@ class MergeRun {
   std::string AbsolutePath(const std::string& path) const;
 
   MergeOrder order_;
+  TileDevice* device_ = nullptr;
   std::vector<Recipe> documents_;
   std::vector<int> document_state_;  // 0 unplanned, 1 under way, 2 planned
   std::vector<MergeStage> stages_;

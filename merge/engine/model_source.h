@@ -26,6 +26,13 @@ struct SourceTensor {
   const CheckpointTensor* stored = nullptr;
   // What is done to it; null: nothing.
   std::shared_ptr<const TensorEffect> effect;
+
+  // How its elements are handed to a device: as they are stored, or as numbers
+  // where they first have to be made.
+  DType slot_dtype() const {
+    const bool is_as_stored = stored != nullptr && effect == nullptr;
+    return is_as_stored ? spec.dtype : DType::kF32;
+  }
 };
 
 // What is added to a model's tensors: changes of existing ones, tensors of

@@ -15,6 +15,7 @@
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "merge/engine/device_merge.h"
 #include "merge/engine/piece_runner.h"
 
 namespace cairn {
@@ -44,6 +45,7 @@ struct Scratch {
   std::vector<char> packed;
   std::vector<std::vector<float>> inputs;
   std::vector<float> result;
+  std::unique_ptr<TileQueue> queue;  // when a device is first of use
 };
 
 // One tensor on its way.
@@ -59,6 +61,7 @@ class OutputTask {
         scratch_(scratch),
         elements_(output.spec().elements()),
         tile_(cost.tile_elements),
+        device_tile_(cost.device_tile_elements),
         hashes_(output.inputs.size()) {
     for (const PlannedOutput::Input& input : output.inputs) {
       tensors_.push_back(plan.sources[input.source]->Find(input.tensor));
@@ -136,6 +139,10 @@ class OutputTask {
     const bool is_one_tile = elements_ <= step;
     InputTile tile;
     for (int pass = 0; pass <= passes; ++pass) {
+      if (pass == passes && run_.device != nullptr &&
+          IsForDevice(output_, *method)) {
+        return CombineOnDevice(*method->Formula(), passes == 0);
+      }
       for (int64_t first = 0; first < elements_; first += step) {
         CAIRN_RETURN_IF_ERROR(CheckCancelled());
         tile.first = first;
@@ -151,6 +158,53 @@ class OutputTask {
       }
       if (pass < passes) CAIRN_RETURN_IF_ERROR(method->EndPass(pass));
     }
+    return absl::OkStatus();
+  }
+
+  // The last pass, by a device.
+  absl::Status CombineOnDevice(ElementFormula formula, bool is_first_pass) {
+    if (scratch_.queue == nullptr) {
+      CAIRN_ASSIGN_OR_RETURN(scratch_.queue, run_.device->OpenQueue());
+    }
+    TileWork work = {.formula = std::move(formula),
+                     .inputs = {},
+                     .work_dtype = output_.work_dtype,
+                     .dtype = output_.dtype};
+    for (const SourceTensor* tensor : tensors_) {
+      work.inputs.push_back(tensor->slot_dtype());
+    }
+    const int64_t width = DTypeBits(output_.dtype) / 8;
+    return MergeOnDevice(
+        *scratch_.queue, work, elements_, device_tile_,
+        [&](size_t input, int64_t first, size_t count, absl::Span<char> out) {
+          return ReadPacked(input, first, count, is_first_pass, out);
+        },
+        [&](int64_t first, absl::Span<const char> packed) {
+          return EmitPacked(first * width, packed);
+        });
+  }
+
+  // Elements of an input as a device takes them.
+  absl::Status ReadPacked(size_t i, int64_t first, size_t count,
+                          bool is_hashed, absl::Span<char> out) {
+    CAIRN_RETURN_IF_ERROR(CheckCancelled());
+    const ModelSource& source = *plan_.sources[output_.inputs[i].source];
+    const SourceTensor& tensor = *tensors_[i];
+    const auto width = static_cast<size_t>(DTypeBits(tensor.spec.dtype) / 8);
+    absl::Span<const char> stored;
+    if (tensor.stored != nullptr && tensor.effect == nullptr) {
+      const absl::Span<char> bytes = out.subspan(0, count * width);
+      CAIRN_RETURN_IF_ERROR(source.checkpoint()->ReadBytes(
+          tensor.spec.name, first * static_cast<int64_t>(width), bytes));
+      stored = bytes;
+    } else {
+      const absl::Span<float> numbers(reinterpret_cast<float*>(out.data()),
+                                      count);
+      CAIRN_RETURN_IF_ERROR(
+          source.Read(tensor, first, numbers, scratch_.raw));
+      stored = absl::Span<const char>(scratch_.raw.data(), count * width);
+    }
+    if (is_hashed && tensor.stored != nullptr) hashes_[i].Add(stored);
     return absl::OkStatus();
   }
 
@@ -193,6 +247,10 @@ class OutputTask {
         std::max(scratch_.packed.size(), tile.count * width));
     const absl::Span<char> bytes(scratch_.packed.data(), tile.count * width);
     FromFloats(output_.dtype, values, bytes);
+    return EmitPacked(tile.first * static_cast<int64_t>(width), bytes);
+  }
+
+  absl::Status EmitPacked(int64_t offset, absl::Span<const char> bytes) {
     if (!AllFinite(output_.dtype, bytes)) {
       return ReasonedError(absl::StatusCode::kInvalidArgument, "NON_FINITE",
                            absl::StrCat("the result holds a NaN or an infinity "
@@ -200,7 +258,7 @@ class OutputTask {
                                         DTypeName(output_.dtype)),
                            {{"tensor", output_.name}});
     }
-    return Emit(tile.first * static_cast<int64_t>(width), bytes);
+    return Emit(offset, bytes);
   }
 
   absl::Status Emit(int64_t offset, absl::Span<const char> bytes) {
@@ -216,6 +274,7 @@ class OutputTask {
   Scratch& scratch_;
   const int64_t elements_;
   const int64_t tile_;
+  const int64_t device_tile_;
   std::vector<const SourceTensor*> tensors_;
   std::vector<InputHash> hashes_;
   Hasher hasher_;

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "merge/engine/model_writer.h"
 #include "merge/engine/output_plan.h"
+#include "merge/engine/tile_device.h"
 
 namespace cairn {
 
@@ -19,7 +20,9 @@ struct OutputRun {
   // Set from outside to stop: CANCELLED, and what is done can be taken up.
   const std::atomic<bool>* is_cancelled = nullptr;
   // Told of the bytes done so far of cost.bytes_written.
-  std::function<void(int64_t)> progress;
+  std::function<void(int64_t)> progress = nullptr;
+  // Merges what has a formula and is large enough; null: the processor does.
+  TileDevice* device = nullptr;
 };
 
 // What a run made and of what.
@@ -32,7 +35,7 @@ struct OutputResult {
 
 // Runs a bound plan: tensors over threads, largest first; each is read tile by
 // tile into buffers that are used again, merged, rounded, hashed and written.
-// The bytes depend on no thread, tile or memory. INVALID_ARGUMENT with
+// The bytes depend on no thread, tile, memory or device. INVALID_ARGUMENT with
 // NON_FINITE, naming the tensor, when the result has a NaN or infinity.
 absl::StatusOr<OutputResult> RunOutputs(const OutputPlan& plan,
                                         const OutputCost& cost,

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "merge/engine/device_merge.h"
 #include "merge/method/counter_random.h"
 
 namespace cairn {
@@ -18,6 +19,8 @@ constexpr int64_t kTileElements = 1 << 15;
 constexpr int64_t kTileElementsMin = 1 << 12;
 // Stacks, headers' strings and what a process has anyway.
 constexpr int64_t kThreadBytes = 256 << 10;
+// Large enough that starting on a tile costs nothing beside it.
+constexpr int64_t kDeviceTileElements = 1 << 22;
 
 // Tiles of every input in numbers, the result, and packed bytes twice.
 int64_t TileBytes(int64_t elements, size_t inputs) {
@@ -34,7 +37,34 @@ struct Need {
   int64_t method = 0;  // bytes of methods and effects
   int64_t granule = 1;
   size_t inputs = 1;
+  int64_t device_width = 0;  // bytes an element of a slot of a device
 };
+
+// Bytes that an element takes in a slot: inputs as they are stored, those that
+// adapters change as numbers, and the result.
+int64_t SlotWidth(const OutputPlan& plan, const PlannedOutput& output) {
+  int64_t bits = DTypeBits(output.dtype);
+  for (const PlannedOutput::Input& input : output.inputs) {
+    const SourceTensor* tensor = plan.sources[input.source]->Find(input.tensor);
+    bits += DTypeBits(tensor->slot_dtype());
+  }
+  return bits / 8;
+}
+
+// Fits the slots of all threads into half of the memory; returns their bytes.
+int64_t FitSlots(const std::vector<Need>& needs, const OutputOptions& options,
+                 OutputCost& cost) {
+  int64_t width = 0;
+  for (const Need& need : needs) width = std::max(width, need.device_width);
+  if (width == 0) return 0;
+  const int64_t each = width * TileQueue::kSlots * std::max(1, options.threads);
+  int64_t tile = kDeviceTileElements;
+  while (tile > kDeviceElementsMin && each * tile > options.memory_bytes / 2) {
+    tile /= 2;
+  }
+  cost.device_tile_elements = tile;
+  return each * tile;
+}
 
 // Moves inputs into `order`.
 void Reorder(const std::vector<size_t>& order, PlannedOutput& output) {
@@ -70,6 +100,10 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
       need.method = (*method)->memory_bytes();
       need.granule = (*method)->granule();
       passes += (*method)->passes();
+      if (options.device != nullptr && IsForDevice(output, **method)) {
+        need.device_width = SlotWidth(plan, output);
+        ++cost.device_outputs;
+      }
     }
     cost.passes_max = std::max(cost.passes_max, passes);
     for (const PlannedOutput::Input& input : output.inputs) {
@@ -83,6 +117,7 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     cost.bytes_written += output.spec().size_bytes();
     needs.push_back(need);
   }
+  const int64_t slots = FitSlots(needs, options, cost);
   const auto bytes = [&](int threads, int64_t tile) {
     // The most that as many tensors take as there are threads.
     std::vector<int64_t> each;
@@ -92,7 +127,7 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     }
     std::sort(each.rbegin(), each.rend());
     each.resize(std::min(each.size(), static_cast<size_t>(threads)));
-    return std::accumulate(each.begin(), each.end(), int64_t{0});
+    return std::accumulate(each.begin(), each.end(), slots);
   };
   cost.threads = std::max(1, options.threads);
   cost.tile_elements = kTileElements;

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "core/tensor/dtype.h"
 #include "merge/engine/model_source.h"
+#include "merge/engine/tile_device.h"
 #include "merge/method/tensor_method.h"
 
 namespace cairn {
@@ -53,11 +54,15 @@ struct OutputCost {
   int64_t bytes_read = 0;
   int64_t bytes_written = 0;
   int passes_max = 0;  // over a tensor, the last included
+  // Outputs that a device merges, and the tiles that it is given.
+  int64_t device_outputs = 0;
+  int64_t device_tile_elements = 0;
 };
 
 struct OutputOptions {
   int threads = 1;
   int64_t memory_bytes = int64_t{2} << 30;
+  TileDevice* device = nullptr;
 };
 
 // How a plan fits the memory. Also makes every method once, so that parameters

@@ -4,8 +4,8 @@
 #include <dlfcn.h>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/device_name.h"
 
 namespace cairn {
 namespace {
@@ -46,10 +46,40 @@ std::string MatrixLibrary() {
   return "blas";
 }
 
+// The model of a GPU as the driver names it, e.g. "-nvidia-h200"; empty where
+// it does not say. Asked of the driver, which whatever computes there has
+// loaded, so that this builds without CUDA.
+std::string GpuModel(int index) {
+  using Init = int (*)(unsigned);
+  using Get = int (*)(int*, int);
+  using GetName = int (*)(char*, int, int);
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY);
+  if (driver == nullptr) return "";
+  const auto init = reinterpret_cast<Init>(dlsym(driver, "cuInit"));
+  const auto get = reinterpret_cast<Get>(dlsym(driver, "cuDeviceGet"));
+  const auto get_name =
+      reinterpret_cast<GetName>(dlsym(driver, "cuDeviceGetName"));
+  int device = 0;
+  char name[128] = {};
+  if (init == nullptr || get == nullptr || get_name == nullptr ||
+      init(0) != 0 || get(&device, index) != 0 ||
+      get_name(name, sizeof(name) - 1, device) != 0) {
+    return "";
+  }
+  std::string model = absl::AsciiStrToLower(absl::StrCat("-", name));
+  for (char& c : model) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c))) c = '-';
+  }
+  return model;
+}
+
 }  // namespace
 
 std::string DeviceClass(absl::string_view device) {
-  if (absl::StartsWith(device, "cuda")) return "cuda";
+  const auto index = ParseDeviceName(device);
+  if (index.ok() && index->has_value()) {
+    return absl::StrCat("cuda", GpuModel(**index));
+  }
   return absl::StrCat("cpu-", Architecture(), "-", InstructionSet(), "-",
                       MatrixLibrary());
 }

@@ -89,7 +89,7 @@ def forbidden_server_include(name, target):
 
 
 def check_includes(root):
-    for path in sources(root, ".h", ".cc"):
+    for path in sources(root, ".h", ".cc", ".cu"):
         name = path.relative_to(root).as_posix()
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if found := INCLUDE.match(line):
@@ -109,7 +109,7 @@ def names_file(cmake, listed):
 
 def check_dead_files(root):
     lists = {p.parent: p.read_text() for p in root.rglob("CMakeLists.txt") if "build" not in p.parts}
-    for path in list(sources(root, ".h", ".cc")) + sorted((root / "proto").rglob("*.proto")):
+    for path in list(sources(root, ".h", ".cc", ".cu")) + sorted((root / "proto").rglob("*.proto")):
         folder = path.parent
         while folder != root.parent:
             listed = path.relative_to(folder).as_posix()
@@ -135,18 +135,18 @@ def function_lengths(lines):
 
 
 def check_lengths(root):
-    for path in sources(root, ".h", ".cc", ".py", ".sh"):
+    for path in sources(root, ".h", ".cc", ".cu", ".py", ".sh"):
         name, lines = path.relative_to(root).as_posix(), path.read_text().splitlines()
         if len(lines) > FILE_LINES_MAX:
             yield f"{name}: {len(lines)} lines; at most {FILE_LINES_MAX}"
-        if path.suffix in (".h", ".cc"):
+        if path.suffix in (".h", ".cc", ".cu"):
             for start, length in function_lengths(lines):
                 if length > FUNCTION_LINES_MAX:
                     yield f"{name}:{start}: function of {length} lines; at most {FUNCTION_LINES_MAX}"
 
 
 def text_files(root):
-    yield from sources(root, ".h", ".cc", ".py", ".sh", ".md", ".txt", ".yaml")
+    yield from sources(root, ".h", ".cc", ".cu", ".py", ".sh", ".md", ".txt", ".yaml")
     for top in ("proto", "deploy"):
         yield from (p for p in sorted((root / top).rglob("*")) if p.is_file())
     yield from (p for p in (root / "README.md", root / "CMakeLists.txt") if p.exists())
@@ -162,7 +162,7 @@ def check_words(root):
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
             rules = list(BANNED_ANYWHERE)
             found = [why for pattern, why in rules if pattern.search(line)]
-            if path.suffix in (".h", ".cc"):
+            if path.suffix in (".h", ".cc", ".cu"):
                 code = without_comments_and_strings(line)
                 found += [why for pattern, why in BANNED_CODE if pattern.search(code)]
             yield from (f"{name}:{number}: {why}" for why in found)
