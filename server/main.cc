@@ -9,6 +9,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/allocation.h"
 #include "core/base/ed25519.h"
 #include "core/base/failpoint.h"
 #include "core/base/file.h"
@@ -182,6 +183,7 @@ absl::Status Serve(const Flags& flags) {
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  KeepFreedBuffers();
   CAIRN_RETURN_IF_ERROR(ArmFailpointsFromEnvironment());
 
   CAIRN_ASSIGN_OR_RETURN(HubConfig config, ReadConfig(flags));

@@ -17,6 +17,7 @@
 #include "client/cli/local_programs.h"
 #include "client/cli/output.h"
 #include "client/cli/program.h"
+#include "core/base/allocation.h"
 #include "core/base/status_util.h"
 
 namespace cairn::cli {
@@ -145,6 +146,7 @@ int RunCommand(Program& program, int argc, char** argv, std::stop_token stop) {
 }
 
 int Main(int argc, char** argv) {
+  KeepFreedBuffers();
   // gRPC's own log says nothing that our errors do not.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   signal(SIGPIPE, SIG_IGN);

@@ -13,6 +13,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/rpc/grpc_status.h"
+#include "core/rpc/limits.h"
 
 namespace cairn {
 namespace {
@@ -109,6 +110,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const HubAddress& address,
   // busy machine needs seconds for a TLS handshake.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_FRAME_SIZE, kFrameBytesMax);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);

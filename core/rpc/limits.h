@@ -17,6 +17,8 @@ inline constexpr int kDownloadLanes = 4;
 inline constexpr char kStreamOpenKey[] = "cairn-stream-open";
 inline constexpr int64_t kBatchUploadBytesMax = 3 << 20;
 inline constexpr int kMessageBytesMax = 4 << 20;
+// What either end takes in one frame: a chunk, rather than a sixteenth of it.
+inline constexpr int kFrameBytesMax = 512 << 10;
 inline constexpr int kFindMissingMax = 10'000;
 inline constexpr int kPageSizeDefault = 50;
 inline constexpr int kPageSizeMax = 1'000;

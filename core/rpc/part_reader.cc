@@ -104,10 +104,12 @@ absl::Status PartReader::Fill(Part& part, int64_t at) {
   part.chunk_count = 0;
   for (int64_t begin = at; begin < end; begin += kChunkBytes) {
     if (part.chunks.size() == part.chunk_count) part.chunks.emplace_back();
-    std::string& chunk = part.chunks[part.chunk_count++];
+    Part::Chunk& whole = part.chunks[part.chunk_count++];
+    std::string& chunk = whole.bytes;
     chunk.resize(static_cast<size_t>(std::min(kChunkBytes, end - begin)));
     CAIRN_RETURN_IF_ERROR(
         source_.ReadAt(options_.offset + begin, absl::MakeSpan(chunk)));
+    whole.crc32c = Crc32c(chunk);
     const int64_t chunk_end = begin + static_cast<int64_t>(chunk.size());
     if (options_.hashing != Hashing::kOnTheWay || chunk_end <= hashed_) {
       continue;

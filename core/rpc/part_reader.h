@@ -20,8 +20,12 @@ namespace cairn {
 struct Part {
   // In the blob.
   int64_t offset = 0;
+  struct Chunk {
+    std::string bytes;
+    uint32_t crc32c = 0;
+  };
   // The first `chunk_count` are in use; the others keep their memory.
-  std::vector<std::string> chunks;
+  std::vector<Chunk> chunks;
   size_t chunk_count = 0;
 };
 
@@ -31,7 +35,7 @@ struct Part {
 // are for any thread, the rest for one.
 class PartReader {
  public:
-  static constexpr int64_t kPartBytes = 1 << 20;
+  static constexpr int64_t kPartBytes = 256 << 10;
 
   enum class Hashing { kDone, kOnTheWay };
   struct Options {
@@ -40,7 +44,7 @@ class PartReader {
     int64_t size_bytes = 0;
     Hashing hashing = Hashing::kDone;
     // Parts that are read and not given back; bounds memory.
-    size_t parts_max = 10;
+    size_t parts_max = 40;
   };
 
   // `source` must outlive the reader.

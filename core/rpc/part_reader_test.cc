@@ -26,8 +26,8 @@ std::string Drain(PartReader& reader, int64_t* from) {
     if (*from < 0) *from = part->offset;
     EXPECT_EQ(part->offset, *from + static_cast<int64_t>(out.size()));
     for (size_t i = 0; i < part->chunk_count; ++i) {
-      EXPECT_LE(part->chunks[i].size(), kChunkBytes);
-      out += part->chunks[i];
+      EXPECT_LE(part->chunks[i].bytes.size(), kChunkBytes);
+      out += part->chunks[i].bytes;
     }
     reader.GiveBack(std::move(part));
   }

@@ -59,14 +59,15 @@ bool UploadRound::SendPart(Writer& writer, Part& part) {
   request.set_name(options_.upload);
   int64_t offset = part.offset;
   for (size_t i = 0; i < part.chunk_count; ++i) {
+    Part::Chunk& chunk = part.chunks[i];
     request.set_offset(offset);
-    request.set_crc32c(Crc32c(part.chunks[i]));
+    request.set_crc32c(chunk.crc32c);
     // Lent to the message while it is serialised.
-    request.mutable_chunk()->swap(part.chunks[i]);
+    request.mutable_chunk()->swap(chunk.bytes);
     const bool is_sent = writer.Write(request);
-    request.mutable_chunk()->swap(part.chunks[i]);
+    request.mutable_chunk()->swap(chunk.bytes);
     if (!is_sent) return false;
-    const auto size = static_cast<int64_t>(part.chunks[i].size());
+    const auto size = static_cast<int64_t>(chunk.bytes.size());
     offset += size;
     if (options_.sent == nullptr) continue;
     MutexLock lock(mutex_);

@@ -19,8 +19,10 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 
-from bench import BIN, ROOT, TOOLS, Hub, RawServer, Timed, report, run
+from bench import (BIN, ROOT, TOOLS, Hub, RawServer, Timed, process_cpu,
+                   report, run)
 
 LAYERS_PER_GIB = 10
 
@@ -54,6 +56,15 @@ def touch_last_byte(path):
         file.write(bytes([byte ^ 1]))
 
 
+def settle(process):
+    """Waits until the hub has looked through what was pushed before."""
+    while True:
+        before = process_cpu(process)
+        time.sleep(0.5)
+        if process_cpu(process) - before < 0.03:
+            return
+
+
 def kinds_of(hub, server):
     """Each kind of connection: the raw one's CA and address, our address."""
     return (("plain", "-", server.plain, hub.plain),
@@ -65,6 +76,7 @@ def push_round(hub, server, folder, update):
     times = {}
     for kind, ca, raw, ours in kinds_of(hub, server):
         touch_last_byte(file)
+        settle(hub.process)
         warm(file)
         with Timed(server.process) as times[f"stream, {kind}"]:
             run(TOOLS / "raw_stream", "push", ca, raw, file)
@@ -72,6 +84,7 @@ def push_round(hub, server, folder, update):
         with Timed(hub.process) as times[f"push, {kind}"]:
             hub.cairn("bob", "push", "big", update, "--license", "MIT",
                       hub=ours)
+    settle(hub.process)
     with Timed() as times["dd"]:
         run("dd", f"if={file}", f"of={folder}/copy", "bs=1M", "conv=fsync")
     (folder / "copy").unlink()
@@ -80,6 +93,7 @@ def push_round(hub, server, folder, update):
 
 def pull_round(hub, server, folder, model_file):
     times = {}
+    settle(hub.process)
     for kind, ca, raw, ours in kinds_of(hub, server):
         warm(model_file)
         with Timed(server.process) as times[f"stream, {kind}"]:
