@@ -65,25 +65,37 @@ def settle(process):
             return
 
 
-def kinds_of(hub, server):
-    """Each kind of connection: the raw one's CA and address, our address."""
-    return (("plain", "-", server.plain, hub.plain),
-            ("TLS", hub.ca, server.address, hub.address))
+def kinds_of(hub, server, turn):
+    """Each kind of connection: the raw one's CA and address, our address. In
+    an order that changes, as what comes first finds other memory free."""
+    kinds = [("plain", "-", server.plain, hub.plain),
+             ("TLS", hub.ca, server.address, hub.address)]
+    return kinds[::-1] if turn % 2 else kinds
 
 
-def push_round(hub, server, folder, update):
+def push_round(hub, server, folder, inputs, turn):
+    update = inputs / "dense"
     file = update / "cairn-update.safetensors"
     times = {}
-    for kind, ca, raw, ours in kinds_of(hub, server):
-        touch_last_byte(file)
-        settle(hub.process)
-        warm(file)
+
+    def raw(kind, ca, address):
         with Timed(server.process) as times[f"stream, {kind}"]:
-            run(TOOLS / "raw_stream", "push", ca, raw, file)
+            run(TOOLS / "raw_stream", "push", ca, address, file)
         (folder / "received").unlink()
+
+    def ours(kind, address):
         with Timed(hub.process) as times[f"push, {kind}"]:
             hub.cairn("bob", "push", "big", update, "--license", "MIT",
-                      hub=ours)
+                      hub=address)
+
+    for kind, ca, raw_address, our_address in kinds_of(hub, server, turn):
+        touch_last_byte(file)
+        sides = [lambda: raw(kind, ca, raw_address),
+                 lambda: ours(kind, our_address)]
+        for side in sides[::-1] if turn % 4 >= 2 else sides:
+            settle(hub.process)
+            warm(file)
+            side()
     settle(hub.process)
     with Timed() as times["dd"]:
         run("dd", f"if={file}", f"of={folder}/copy", "bs=1M", "conv=fsync")
@@ -91,18 +103,29 @@ def push_round(hub, server, folder, update):
     return times
 
 
-def pull_round(hub, server, folder, model_file):
+def pull_round(hub, server, folder, inputs, turn):
+    file = inputs / "base/model.safetensors"
     times = {}
     settle(hub.process)
-    for kind, ca, raw, ours in kinds_of(hub, server):
-        warm(model_file)
+
+    def raw(kind, ca, address):
         with Timed(server.process) as times[f"stream, {kind}"]:
-            run(TOOLS / "raw_stream", "pull", ca, raw, model_file,
+            run(TOOLS / "raw_stream", "pull", ca, address, file,
                 folder / "received")
         (folder / "received").unlink()
+
+    def ours(kind, address):
         with Timed(hub.process) as times[f"pull, {kind}"]:
-            hub.cairn("bob", "pull", "big@v1.0.0", folder / "pulled", hub=ours)
+            hub.cairn("bob", "pull", "big@v1.0.0", folder / "pulled",
+                      hub=address)
         shutil.rmtree(folder / "pulled")
+
+    for kind, ca, raw_address, our_address in kinds_of(hub, server, turn):
+        sides = [lambda: raw(kind, ca, raw_address),
+                 lambda: ours(kind, our_address)]
+        for side in sides[::-1] if turn % 4 >= 2 else sides:
+            warm(file)
+            side()
     return times
 
 
@@ -131,8 +154,8 @@ def peak_rss(process):
     return 0.0
 
 
-def run_rounds(given, inputs, work, note):
-    """Calls `note(direction, times)` after each direction of a round."""
+def run_rounds(given, inputs, work, noted):
+    """Adds the times of each direction of each round to `noted`."""
     rss = 0.0
     for number in range(given.rounds):
         folder = work / f"round-{number}"
@@ -143,12 +166,13 @@ def run_rounds(given, inputs, work, note):
                       inputs / "base", "--license", "MIT", hub=hub.plain)
             server = RawServer(hub, folder)
             try:
-                if given.only != "pull":
-                    note("push", push_round(hub, server, folder,
-                                            inputs / "dense"))
-                if given.only != "push":
-                    note("pull", pull_round(hub, server, folder,
-                                            inputs / "base/model.safetensors"))
+                for what, measure in (("push", push_round),
+                                      ("pull", pull_round)):
+                    if given.only not in (None, what):
+                        continue
+                    turn = len(read_rounds(noted).get(what, []))
+                    add_round(noted, what,
+                              measure(hub, server, folder, inputs, turn))
             finally:
                 server.stop()
             rss = max(rss, peak_rss(hub.process))
@@ -156,6 +180,21 @@ def run_rounds(given, inputs, work, note):
             hub.stop()
             shutil.rmtree(folder)
     return rss
+
+
+def add_round(noted, what, times):
+    line = {name: (time.wall, time.cpu) for name, time in times.items()}
+    with open(noted, "a", encoding="ascii") as out:
+        out.write(json.dumps([what, line]) + "\n")
+
+
+def read_rounds(noted):
+    rounds = {}
+    if noted.exists():
+        for line in noted.read_text().splitlines():
+            what, times = json.loads(line)
+            rounds.setdefault(what, []).append(times)
+    return rounds
 
 
 def main():
@@ -175,20 +214,12 @@ def main():
     if not given.add:
         noted.unlink(missing_ok=True)
 
-    def note(what, times):
-        line = {name: (time.wall, time.cpu) for name, time in times.items()}
-        with open(noted, "a", encoding="ascii") as out:
-            out.write(json.dumps([what, line]) + "\n")
-
     try:
-        rss = run_rounds(given, inputs, work, note)
+        rss = run_rounds(given, inputs, work, noted)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     size = (inputs / "base/model.safetensors").stat().st_size
-    rounds, rows = {}, []
-    for line in noted.read_text().splitlines():
-        what, times = json.loads(line)
-        rounds.setdefault(what, []).append(times)
+    rounds, rows = read_rounds(noted), []
     for what, some in rounds.items():
         rows += rows_of(what, some, size)
     report(rows, max(map(len, rounds.values())))
