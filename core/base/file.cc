@@ -65,7 +65,9 @@ absl::Status SystemError(int error, absl::string_view doing) {
       return absl::AlreadyExistsError(text);
     case ENOSPC:
     case EDQUOT:
-      return absl::ResourceExhaustedError(text);
+      return ReasonedError(
+          absl::StatusCode::kResourceExhausted, "STORAGE_FULL",
+          absl::StrCat(text, "; make room on that disk and repeat it"));
     default:
       return absl::InternalError(text);
   }

@@ -11,8 +11,8 @@
 namespace cairn {
 
 // The error that errno `error` means for `doing`, e.g. "open /x": NOT_FOUND,
-// PERMISSION_DENIED, ALREADY_EXISTS, RESOURCE_EXHAUSTED (no space) or
-// INTERNAL, with the system's text.
+// PERMISSION_DENIED, ALREADY_EXISTS, RESOURCE_EXHAUSTED with reason
+// STORAGE_FULL (no space) or INTERNAL, with the system's text.
 absl::Status SystemError(int error, absl::string_view doing);
 
 // The whole of a file. INVALID_ARGUMENT with LIMIT_EXCEEDED when it is larger

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 
 #include "core/base/status_util.h"
@@ -48,6 +49,16 @@ TEST_F(FileTest, NamesWhatIsMissing) {
   auto read = ReadFile(Path("absent"));
   EXPECT_TRUE(absl::IsNotFound(read.status()));
   EXPECT_NE(read.status().ToString().find("absent"), std::string::npos);
+}
+
+TEST(SystemErrorTest, SaysOfAFullDiskWhatToDo) {
+  for (const int error : {ENOSPC, EDQUOT}) {
+    const absl::Status full = SystemError(error, "write /x");
+    EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+    ASSERT_TRUE(GetReason(full).has_value());
+    EXPECT_EQ(GetReason(full)->code, "STORAGE_FULL");
+    EXPECT_NE(full.message().find("make room"), std::string::npos) << full;
+  }
 }
 
 TEST_F(FileTest, AppenderGoesOnAfterTheKeptPrefix) {

@@ -75,6 +75,11 @@ absl::StatusOr<v1::Upload> LargeUpload::SendRound(const v1::Upload& upload) {
 
 absl::Status LargeUpload::Recover(const v1::Upload& upload,
                                   const absl::Status& failure) {
+  // Somebody has to make room first; what was sent stays.
+  if (auto reason = GetReason(failure);
+      reason.has_value() && reason->code == "STORAGE_FULL") {
+    return failure;
+  }
   // Refused for want of places, or by a hub that knows no shared uploads.
   if (absl::IsResourceExhausted(failure) ||
       (absl::IsFailedPrecondition(failure) && lanes_ > 1)) {

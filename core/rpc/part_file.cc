@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
+#include "core/base/status_util.h"
 
 namespace cairn {
 namespace {
@@ -52,8 +53,10 @@ absl::Status CheckRoom(int fd, int64_t needed, const std::string& path) {
   if (fstatvfs(fd, &info) != 0) return absl::OkStatus();
   const auto room = static_cast<int64_t>(info.f_bavail * info.f_frsize);
   if (needed <= room) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      path, " needs ", needed, " more bytes, and the disk has ", room));
+  return ReasonedError(
+      absl::StatusCode::kResourceExhausted, "STORAGE_FULL",
+      absl::StrCat(path, " needs ", needed, " more bytes, and the disk has ",
+                   room, "; make room on it and repeat the command"));
 }
 
 }  // namespace

@@ -142,7 +142,8 @@ absl::Status BlobLayout::CheckSpace(int64_t bytes) const {
       absl::StrCat("the hub's disk has ", free_bytes, " bytes left, of which ",
                    reserve_bytes_,
                    " are kept for its records: nothing more is stored until "
-                   "there is space again"),
+                   "its administrator has made room; the same command then "
+                   "goes on where this one stopped"),
       {{"free_bytes", absl::StrCat(free_bytes)},
        {"reserve_bytes", absl::StrCat(reserve_bytes_)}});
 }

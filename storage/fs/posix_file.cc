@@ -12,7 +12,6 @@
 #include "core/base/failpoint.h"
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
-#include "core/base/status_util.h"
 
 namespace cairn {
 namespace {
@@ -24,9 +23,6 @@ constexpr int64_t kTileBytes = 1 << 20;
 absl::Status FileError(int error, absl::string_view doing,
                        const std::string& path) {
   absl::Status status = SystemError(error, absl::StrCat(doing, " ", path));
-  if (absl::IsResourceExhausted(status)) {
-    return ReasonedError(status.code(), "STORAGE_FULL", status.message());
-  }
   if (!absl::IsInternal(status)) return status;
   return absl::UnavailableError(status.message());
 }

@@ -36,8 +36,9 @@ absl::Status ToStatus(const rocksdb::Status& status, absl::string_view doing) {
                                   status.ToString());
   if (status.IsCorruption()) return absl::DataLossError(text);
   if (status.IsNoSpace()) {
-    return ReasonedError(absl::StatusCode::kResourceExhausted, "STORAGE_FULL",
-                         text);
+    return ReasonedError(
+        absl::StatusCode::kResourceExhausted, "STORAGE_FULL",
+        absl::StrCat(text, "; make room on the hub's disk and repeat it"));
   }
   return absl::UnavailableError(text);
 }

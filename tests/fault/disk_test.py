@@ -80,7 +80,8 @@ class DiskTest(unittest.TestCase):
         os.truncate(filler, filler.stat().st_size - (6 << 20))
         refused = self.create("second", 16, seed=2)
         self.assertNotEqual(refused.code, 0)
-        self.assertRegex(refused.err.lower(), "space|full", str(refused))
+        self.assertEqual(refused.json["error"]["reason"], "STORAGE_FULL", str(refused))
+        self.assertIn("make", refused.json["error"]["message"], str(refused))
         self.assertIsNone(hub.process.poll(), "the hub died")
         self.assert_whole("first")
         # No room at all, for records neither.
@@ -88,7 +89,7 @@ class DiskTest(unittest.TestCase):
         for i in range(3):
             user = hub.cairn("admin", "admin", "user", "add", f"late{i}", "--role", "reader")
             if user.code:
-                self.assertRegex(user.err.lower(), "space|full", str(user))
+                self.assertEqual(user.json["error"]["reason"], "STORAGE_FULL", str(user))
         self.assert_whole("first")
         filler.unlink()
         again = self.create("second", 16, seed=2)

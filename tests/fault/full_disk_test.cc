@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 
@@ -17,6 +18,7 @@
 #include "core/base/digest.h"
 #include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
+#include "core/base/status_util.h"
 #include "tests/fault/hub_parts.h"
 
 namespace cairn::testing {
@@ -102,6 +104,9 @@ TEST_P(FullDiskTest, EveryWriteMayBeTheFirstThatFails) {
     }
     ++refusals;
     EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+    const std::optional<ErrorReason> reason = GetReason(refused);
+    EXPECT_TRUE(reason.has_value() && reason->code == "STORAGE_FULL")
+        << refused;
     ExpectSound();
     ASSERT_TRUE(ArmFailpoints("").ok());
     absl::Status again = UseHub(hit);
