@@ -4,29 +4,32 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <cerrno>
-#include <semaphore>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
 namespace {
 
-// Larger writes get larger pages, which the kernel fills several times slower.
 constexpr int64_t kTileBytes = 1 << 20;
+// Larger writes get larger pages, for which the kernel looks longer than it
+// takes to fill them.
+constexpr size_t kWriteBytesMax = 256 << 10;
 
 absl::Status WriteAll(int fd, int64_t offset, absl::string_view bytes,
                       const std::string& path) {
   const auto length = static_cast<off_t>(bytes.size());
   for (int64_t at = offset; !bytes.empty();) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), at);
+    const ssize_t n =
+        pwrite(fd, bytes.data(), std::min(bytes.size(), kWriteBytesMax), at);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return SystemError(errno, absl::StrCat("write ", path));
     at += n;
@@ -37,68 +40,121 @@ absl::Status WriteAll(int fd, int64_t offset, absl::string_view bytes,
   return absl::OkStatus();
 }
 
-// Two tiles that one thread fills and another one hashes, in turn.
-class HashedTiles {
+// Copies a source to a file on several threads. Each takes the next tile,
+// reads (which may be to decode) and writes it; whoever has the tile whose
+// turn it is to be hashed hashes it, and those after it that are ready, so
+// that no core waits for another one's kind of work.
+class HashedCopy {
  public:
-  // The next tile to fill; the hasher is done with it.
-  std::string& Next() {
-    free_.acquire();
-    return tiles_[filled_++ % tiles_.size()];
-  }
-  // The tile that Next() returned is filled; an empty one is the last.
-  void Filled() { full_.release(); }
-  // Hashes tiles up to the last.
-  Digest HashAll() {
-    Hasher hasher;
-    for (size_t i = 0;; ++i) {
-      full_.acquire();
-      const std::string& tile = tiles_[i % tiles_.size()];
-      if (tile.empty()) return hasher.Finish();
-      hasher.Update(tile);
-      free_.release();
+  HashedCopy(const ByteSource& source, int fd, const std::string& path,
+             int threads)
+      : source_(source),
+        fd_(fd),
+        path_(path),
+        threads_(threads),
+        tiles_((source.size() + kTileBytes - 1) / kTileBytes),
+        ring_(2 * static_cast<size_t>(threads)) {}
+
+  absl::StatusOr<Digest> Run() {
+    {
+      std::vector<std::jthread> others;
+      for (int i = 1; i < threads_; ++i) {
+        others.emplace_back([this] { Work(); });
+      }
+      Work();
     }
+    MutexLock lock(mutex_);
+    CAIRN_RETURN_IF_ERROR(failure_);
+    return hasher_.Finish();
   }
 
  private:
-  std::array<std::string, 2> tiles_;
-  size_t filled_ = 0;
-  std::counting_semaphore<2> free_{2};
-  std::counting_semaphore<3> full_{0};
-};
+  struct Tile {
+    std::string bytes;
+    bool is_ready = false;
+  };
 
-absl::Status CopyAll(const ByteSource& source, HashedTiles& tiles, int fd,
-                     const std::string& path) {
-  for (int64_t at = 0; at < source.size();) {
-    std::string& tile = tiles.Next();
-    tile.resize(static_cast<size_t>(std::min(kTileBytes, source.size() - at)));
-    absl::Status read = source.ReadAt(at, absl::MakeSpan(tile));
-    tiles.Filled();
-    CAIRN_RETURN_IF_ERROR(read);
-    // The hasher only reads it, too.
-    CAIRN_RETURN_IF_ERROR(WriteAll(fd, at, tile, path));
-    at += static_cast<int64_t>(tile.size());
+  Tile& TileOf(int64_t number) {
+    return ring_[static_cast<size_t>(number) % ring_.size()];
   }
-  return absl::OkStatus();
-}
+
+  void Work() {
+    while (true) {
+      int64_t mine;
+      {
+        MutexLock lock(mutex_);
+        while (failure_.ok() && taken_ < tiles_ &&
+               taken_ - hashed_ >= static_cast<int64_t>(ring_.size())) {
+          freed_.Wait(mutex_);
+        }
+        if (!failure_.ok() || taken_ == tiles_) return;
+        mine = taken_++;
+      }
+      // The slot is this thread's until it says that it is ready.
+      absl::Status copied = CopyTile(mine, TileOf(mine).bytes);
+      MutexLock lock(mutex_);
+      if (!copied.ok()) {
+        if (failure_.ok()) failure_ = std::move(copied);
+        freed_.NotifyAll();
+        return;
+      }
+      TileOf(mine).is_ready = true;
+      HashReady();
+    }
+  }
+
+  absl::Status CopyTile(int64_t number, std::string& bytes) const {
+    const int64_t at = number * kTileBytes;
+    bytes.resize(
+        static_cast<size_t>(std::min(kTileBytes, source_.size() - at)));
+    CAIRN_RETURN_IF_ERROR(source_.ReadAt(at, absl::MakeSpan(bytes)));
+    return WriteAll(fd_, at, bytes, path_);
+  }
+
+  // Hashes what is ready and whose turn it is, unless somebody is at it.
+  void HashReady() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (is_hashing_) return;
+    is_hashing_ = true;
+    while (hashed_ < tiles_ && TileOf(hashed_).is_ready) {
+      Tile& tile = TileOf(hashed_);
+      mutex_.Unlock();
+      hasher_.Update(tile.bytes);
+      mutex_.Lock();
+      tile.is_ready = false;
+      ++hashed_;
+      freed_.NotifyAll();
+    }
+    is_hashing_ = false;
+  }
+
+  const ByteSource& source_;
+  const int fd_;
+  const std::string& path_;
+  const int threads_;
+  const int64_t tiles_;
+  // Tile n is in slot n modulo its size, from when it is taken until it is
+  // hashed.
+  std::vector<Tile> ring_;
+  // Whoever set is_hashing_ uses it.
+  Hasher hasher_;
+  Mutex mutex_;
+  CondVar freed_;
+  int64_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t hashed_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool is_hashing_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+};
 
 }  // namespace
 
 absl::Status ExportFile(const ByteSource& source, const std::string& sha256,
-                        const std::string& path) {
+                        const std::string& path, int threads) {
   const int fd =
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return SystemError(errno, absl::StrCat("create ", path));
   absl::Cleanup close_it = [fd] { close(fd); };
-  HashedTiles tiles;
-  Digest found;
-  absl::Status copied;
-  {
-    std::jthread hasher([&] { found = tiles.HashAll(); });
-    copied = CopyAll(source, tiles, fd, path);
-    tiles.Next().clear();
-    tiles.Filled();
-  }
-  CAIRN_RETURN_IF_ERROR(copied);
+  HashedCopy copy(source, fd, path, threads);
+  CAIRN_ASSIGN_OR_RETURN(Digest found, copy.Run());
   if (found.hex() != sha256) {
     return absl::DataLossError(absl::StrCat(path, ": what is stored hashes to ",
                                             found.hex(), "; the release has ",

@@ -8,11 +8,11 @@
 
 namespace cairn {
 
-// Writes all bytes of a source to a new file, durably, hashing them on a
-// second thread as they are read. DATA_LOSS naming the file when their
-// SHA-256 is not `sha256`.
+// Writes all bytes of a source to a new file, durably, hashing them as they
+// are read, on `threads` threads with 2 MiB each. DATA_LOSS naming the file
+// when their SHA-256 is not `sha256`.
 absl::Status ExportFile(const ByteSource& source, const std::string& sha256,
-                        const std::string& path);
+                        const std::string& path, int threads);
 
 }  // namespace cairn
 

@@ -76,15 +76,19 @@ absl::Status RefuseExisting(const std::string& directory) {
       directory, " exists and is not empty; export into a new directory"));
 }
 
+// One file keeps so many cores busy: hashing, which goes from front to back,
+// is about as much work as all the rest.
+constexpr unsigned kThreadsAFile = 3;
+
 absl::Status ExportOne(const BlobStore& blobs, const ReleaseRecord& record,
-                       int index, const std::string& directory) {
+                       int index, const std::string& directory, int threads) {
   const v1::File& file = record.release().files(index);
   CAIRN_RETURN_IF_ERROR(CheckRelativePath(file.path()));
   CAIRN_ASSIGN_OR_RETURN(SharedSource source,
                          OpenAssembled(blobs, record.files(index)));
   const fs::path path = fs::path(directory) / file.path();
   CAIRN_RETURN_IF_ERROR(MakeDirectory(path.parent_path()));
-  return ExportFile(*source, file.sha256(), path);
+  return ExportFile(*source, file.sha256(), path, threads);
 }
 
 // Largest first, so that no thread is left with a large one at the end.
@@ -102,16 +106,18 @@ absl::Status ExportAll(const BlobStore& blobs, const ReleaseRecord& record,
   const std::vector<int> order = BySize(record.release());
   std::vector<absl::Status> results(order.size());
   std::atomic<size_t> next = 0;
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  const auto threads = static_cast<int>(std::min(cores, kThreadsAFile));
   auto work = [&] {
     for (size_t i = next++; i < order.size(); i = next++) {
-      results[i] = ExportOne(blobs, record, order[i], directory);
+      results[i] = ExportOne(blobs, record, order[i], directory, threads);
     }
   };
   {
-    // A file in work keeps two cores busy.
-    const unsigned others = std::thread::hardware_concurrency() / 2;
-    std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < others; ++i) threads.emplace_back(work);
+    std::vector<std::jthread> others;
+    for (unsigned i = 1; i < cores / kThreadsAFile; ++i) {
+      others.emplace_back(work);
+    }
     work();
   }
   for (const absl::Status& result : results) CAIRN_RETURN_IF_ERROR(result);

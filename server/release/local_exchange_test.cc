@@ -155,16 +155,41 @@ TEST_F(LocalExchangeTest, LostBlobFailsTheExportAndLeavesNothing) {
 }
 
 TEST_F(LocalExchangeTest, ExportedBytesAreComparedWithTheirDigest) {
-  const std::string bytes(9 << 20, 'w');
+  std::string bytes;
+  for (int i = 0; bytes.size() < 9'500'000; ++i) absl::StrAppend(&bytes, i);
   auto source = MakeMemorySource(bytes);
-  EXPECT_TRUE(
-      ExportFile(*source, Digest::Of(bytes).hex(), root_ + "/good").ok());
-  EXPECT_EQ(*ReadFile(root_ + "/good"), bytes);
+  for (const int threads : {1, 2, 5}) {
+    const std::string path = absl::StrCat(root_, "/good", threads);
+    EXPECT_TRUE(
+        ExportFile(*source, Digest::Of(bytes).hex(), path, threads).ok());
+    EXPECT_EQ(*ReadFile(path), bytes);
+  }
   EXPECT_TRUE(absl::IsDataLoss(
-      ExportFile(*source, Digest::Of("x").hex(), root_ + "/bad")));
-  EXPECT_TRUE(
-      ExportFile(*MakeMemorySource(""), Digest::Of("").hex(), root_ + "/none")
-          .ok());
+      ExportFile(*source, Digest::Of("x").hex(), root_ + "/bad", 2)));
+  EXPECT_TRUE(ExportFile(*MakeMemorySource(""), Digest::Of("").hex(),
+                         root_ + "/none", 2)
+                  .ok());
+}
+
+// Reads well up to a place.
+class DamagedSource : public ByteSource {
+ public:
+  int64_t size() const override { return 20 << 20; }
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
+    if (offset > 7 << 20) return absl::DataLossError("blob x is damaged");
+    std::fill(out.begin(), out.end(), 'w');
+    return absl::OkStatus();
+  }
+};
+
+TEST_F(LocalExchangeTest, DamageEndsAnExportWhateverItsThreads) {
+  for (const int threads : {1, 2, 5}) {
+    absl::Status damaged =
+        ExportFile(DamagedSource(), Digest::Of("").hex(),
+                   absl::StrCat(root_, "/damaged", threads), threads);
+    EXPECT_TRUE(absl::IsDataLoss(damaged)) << damaged;
+    EXPECT_THAT(std::string(damaged.message()), HasSubstr("blob x"));
+  }
 }
 
 }  // namespace

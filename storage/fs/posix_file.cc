@@ -17,6 +17,9 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kTileBytes = 1 << 20;
+// Larger writes get larger pages, for which the kernel looks longer than it
+// takes to fill them.
+constexpr size_t kWriteBytesMax = 256 << 10;
 
 }  // namespace
 
@@ -99,7 +102,8 @@ absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) {
   CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
   const int64_t start = offset;
   while (!bytes.empty()) {
-    ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), offset);
+    ssize_t n = pwrite(fd_, bytes.data(),
+                       std::min(bytes.size(), kWriteBytesMax), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       absl::Status status = FileError(errno, "write", path_);

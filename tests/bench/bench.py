@@ -69,25 +69,29 @@ class Hub:
     """A real hub on loopback, with a maintainer and a contributor."""
 
     def __init__(self, root, *flags):
-        self.root = root
+        self.root, self.flags = root, flags
         run(BIN / "cairnd", "init", "--data-dir", root / "hub", "--name",
             "127.0.0.1")
-        ready = root / "ready.json"
-        with open(root / "cairnd.log", "wb") as log:
+        self.start()
+        for name, role in (("ada", "maintainer"), ("bob", "contributor")):
+            self.add_person(name, role)
+
+    def start(self):
+        ready = self.root / "ready.json"
+        ready.unlink(missing_ok=True)
+        with open(self.root / "cairnd.log", "wb") as log:
             self.process = subprocess.Popen(
-                [BIN / "cairnd", "--data-dir", root / "hub", "--listen",
+                [BIN / "cairnd", "--data-dir", self.root / "hub", "--listen",
                  "127.0.0.1:0", "--http-listen", "127.0.0.1:0",
-                 "--ready-file", ready, *flags], stdout=log, stderr=log,
+                 "--ready-file", ready, *self.flags], stdout=log, stderr=log,
                 env=clean_env())
         while not ready.exists():
             time.sleep(0.05)
             if self.process.poll() is not None:
-                sys.exit((root / "cairnd.log").read_text())
+                sys.exit((self.root / "cairnd.log").read_text())
         told = json.loads(ready.read_text())
         self.address, self.ca = told["grpc"], told["ca"]
         self.plain = told.get("plain")
-        for name, role in (("ada", "maintainer"), ("bob", "contributor")):
-            self.add_person(name, role)
 
     def cairn(self, who, *args, hub=None):
         home = self.root / ("hub/admin" if who == "admin" else f"homes/{who}")

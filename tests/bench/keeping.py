@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 
 from bench import BIN, ROOT, TOOLS, Hub, Timed, run
 
@@ -17,9 +18,17 @@ from bench import BIN, ROOT, TOOLS, Hub, Timed, run
 class ExchangeHub(Hub):
     """A hub that opens a directory of its machine."""
 
-    def __init__(self, root, exchange):
-        (root / "hub.yaml").write_text(f"storage: {{exchange: {exchange}}}\n")
+    def __init__(self, root, exchange, storage="pack_bytes_per_second: 0"):
+        (root / "hub.yaml").write_text(
+            f"storage: {{exchange: {exchange}, {storage}}}\n")
         super().__init__(root, "--config", root / "hub.yaml")
+
+    def make_model(self, checkpoint):
+        self.cairn("ada", "model", "create", "big", "--from", checkpoint,
+                   "--license", "MIT", "--on-hub")
+
+    def export(self, folder):
+        self.cairn("ada", "pull", "big@v1.0.0", folder, "--on-hub")
 
 
 def best(runs, what="wall"):
@@ -63,13 +72,11 @@ def bench_exchange(checkpoint, work, rounds):
         try:
             sides["import"][1].append(time_copy(checkpoint, folder))
             with Timed(hub.process) as ours:
-                hub.cairn("ada", "model", "create", "big", "--from",
-                          checkpoint, "--license", "MIT", "--on-hub")
+                hub.make_model(checkpoint)
             sides["import"][0].append(ours)
             sides["export"][1].append(time_copy(checkpoint, folder))
             with Timed(hub.process) as ours:
-                hub.cairn("ada", "pull", "big@v1.0.0", folder / "out",
-                          "--on-hub")
+                hub.export(folder / "out")
             sides["export"][0].append(ours)
         finally:
             hub.stop()
@@ -78,14 +85,40 @@ def bench_exchange(checkpoint, work, rounds):
             for (case, both), bar in zip(sides.items(), (2.0, 1.3))]
 
 
+def bench_packed(checkpoint, work, rounds):
+    """The export of blobs that were packed meanwhile."""
+    folder = work / "packed"
+    folder.mkdir()
+    hub = ExchangeHub(folder, work.parent,
+                      "pack_after: 0s, pack_bytes_per_second: 8GiB")
+    size = bytes_of(checkpoint)
+    ours, raw = [], []
+    try:
+        hub.make_model(checkpoint)
+        # A hub begins to look for what to pack when it starts.
+        hub.stop()
+        hub.start()
+        while bytes_of(folder / "hub/blobs") > 0.75 * size:
+            time.sleep(0.5)
+        for _ in range(rounds):
+            raw.append(time_copy(checkpoint, folder))
+            with Timed(hub.process) as one:
+                hub.export(folder / "out")
+            ours.append(one)
+            shutil.rmtree(folder / "out")
+    finally:
+        hub.stop()
+        shutil.rmtree(folder)
+    return compare("export of packed / cp + sync", ours, raw, size, 1.3)
+
+
 def bench_verify(checkpoint, work, rounds):
     folder = work / "verify"
     folder.mkdir()
     hub = ExchangeHub(folder, work.parent)
     try:
-        hub.cairn("ada", "model", "create", "big", "--from", checkpoint,
-                  "--license", "MIT", "--on-hub")
-        hub.cairn("ada", "pull", "big@v1.0.0", folder / "out", "--on-hub")
+        hub.make_model(checkpoint)
+        hub.export(folder / "out")
         ours, raw = [], []
         for _ in range(rounds):
             with Timed() as one:
@@ -114,7 +147,7 @@ def bench_at_rest(checkpoint, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("only", nargs="?",
-                        choices=["exchange", "verify", "at-rest"])
+                        choices=["exchange", "packed", "verify", "at-rest"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gigabytes", type=float, default=2.2)
     parser.add_argument("--shards", type=int, default=2)
@@ -133,6 +166,8 @@ def main():
     rows = {}
     if given.only in (None, "exchange"):
         rows["exchange"] = bench_exchange(checkpoint, work, given.rounds)
+    if given.only in (None, "packed"):
+        rows["packed"] = bench_packed(checkpoint, work, given.rounds)
     if given.only in (None, "verify"):
         rows["verify"] = bench_verify(checkpoint, work, given.rounds)
     if given.only in (None, "at-rest"):
