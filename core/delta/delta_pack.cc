@@ -125,7 +125,16 @@ absl::Status DeltaPack::IndexTensors(int64_t end) {
                                  tensor.piece_bytes_size(),
                                  " pieces fits none of the files"));
     }
-    Place place{.entry = i, .piece_begins = {}};
+    Place place{.entry = i, .shape = entry->second->shape};
+    CAIRN_ASSIGN_OR_RETURN(
+        place.steps_bytes,
+        CodedStepBytes(tensor, entry->second->dtype, place.shape));
+    if (place.steps_bytes > end - at) {
+      return Broken(absl::StrCat("the factors of tensor ", tensor.name(),
+                                 " pass the end"));
+    }
+    place.steps_begin = at;
+    at += place.steps_bytes;
     for (const int64_t bytes : tensor.piece_bytes()) {
       if (bytes < 0 || bytes > DeltaPieceCodedBytesMax() || bytes > end - at) {
         return Broken(absl::StrCat("a piece of ", bytes, " bytes of tensor ",
@@ -162,6 +171,16 @@ const v1::DeltaTensor* DeltaPack::Find(absl::string_view tensor) const {
   const auto found = tensors_.find(tensor);
   return found == tensors_.end() ? nullptr
                                  : &index_.tensors(found->second.entry);
+}
+
+absl::StatusOr<LowRankSteps> DeltaPack::ReadSteps(
+    const v1::DeltaTensor& tensor) const {
+  if (tensor.steps().empty()) return LowRankSteps();
+  const Place& place = tensors_.find(tensor.name())->second;
+  std::string coded(static_cast<size_t>(place.steps_bytes), '\0');
+  CAIRN_RETURN_IF_ERROR(
+      file_->ReadAt(place.steps_begin, absl::MakeSpan(coded)));
+  return DecodeSteps(tensor, place.shape, coded);
 }
 
 absl::Status DeltaPack::DecodePiece(const v1::DeltaTensor& tensor,

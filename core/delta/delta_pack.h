@@ -13,6 +13,7 @@
 #include "absl/types/span.h"
 #include "cairn/v1/delta.pb.h"
 #include "core/codec/delta_codec.h"
+#include "core/delta/low_rank_steps.h"
 #include "core/tensor/byte_source.h"
 #include "core/tensor/checkpoint.h"
 #include "core/tensor/safetensors.h"
@@ -47,9 +48,15 @@ class DeltaPack {
   // What is known of a tensor; null for one that did not change.
   const v1::DeltaTensor* Find(absl::string_view tensor) const;
 
+  // What merges did to a tensor that Find() knows: what its pieces are coded
+  // against is what they make of the older release's tensor. Empty for most.
+  // DATA_LOSS when the factors are damaged.
+  absl::StatusOr<LowRankSteps> ReadSteps(const v1::DeltaTensor& tensor) const;
+
   // Fills `out` with piece `piece` of a tensor, [piece * kDeltaPieceBytes, +
-  // out.size()). `base` has the same bytes of the older release's tensor, or
-  // zeros where it is new. `coded` is scratch space. DATA_LOSS when the piece
+  // out.size()). `base` has the same bytes of the older release's tensor, after
+  // ApplySteps() where there are steps, or zeros where it is new. `coded` is
+  // scratch space. DATA_LOSS when the piece
   // is damaged; `out` then holds rubbish.
   absl::Status DecodePiece(const v1::DeltaTensor& tensor, int64_t piece,
                            DType dtype, absl::Span<const char> base,
@@ -64,10 +71,13 @@ class DeltaPack {
   v1::DeltaIndex index_;
   std::map<std::string, SafetensorsHeader, std::less<>> headers_;
   std::map<std::string, int, std::less<>> files_;
-  // By tensor: its entry and where its first piece begins.
+  // By tensor: its entry and where its factors and pieces begin.
   struct Place {
     int entry = 0;
-    std::vector<int64_t> piece_begins;
+    std::vector<int64_t> shape = {};
+    int64_t steps_begin = 0;
+    int64_t steps_bytes = 0;
+    std::vector<int64_t> piece_begins = {};
   };
   std::map<std::string, Place, std::less<>> tensors_;
 };

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -11,7 +13,9 @@
 
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/delta/delta_pack_form.h"
 #include "core/delta/delta_pack_writer.h"
+#include "core/delta/low_rank_steps.h"
 
 namespace cairn {
 namespace {
@@ -223,6 +227,213 @@ TEST(ElementFormTest, IsWholeElementsForEveryDtype) {
     }
     EXPECT_LT(form.exponent_bits, 8 * form.width);
   }
+}
+
+
+// A merge of two low-rank updates into a matrix, as merge/engine does it.
+class LowRankDeltaTest : public DeltaPackTest {
+ protected:
+  static constexpr int64_t kRows = 512;
+  static constexpr int64_t kColumns = 640;
+
+  void SetUp() override {
+    DeltaPackTest::SetUp();
+    old_["big"].shape = {3000, 1000};
+    old_["m"] = MakeContent(DType::kBF16, kRows * kColumns, 20);
+    old_["m"].shape = {kRows, kColumns};
+    new_ = old_;
+    steps_ = {{MakeTerm(21, 0.4f), MakeTerm(22, -0.7f)}, {MakeTerm(23, 1.0f)}};
+    for (const auto& step : steps_) Merge(step, new_["m"]);
+    Write("old", old_);
+    Write("new", new_);
+  }
+
+  static std::vector<float> Floats(size_t count, uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(0, 0.01f);
+    std::vector<float> values(count);
+    for (float& value : values) value = normal(random);
+    return values;
+  }
+
+  static LowRankTerm MakeTerm(uint32_t seed, float coefficient) {
+    return {.coefficient = coefficient,
+            .scale = 2,
+            .rank = 4,
+            .left = Floats(size_t{kRows} * 4, seed),
+            .right = Floats(size_t{4} * kColumns, seed + 100)};
+  }
+
+  static void Merge(const std::vector<LowRankTerm>& step, Content& content) {
+    std::vector<float> before(size_t{kRows} * kColumns);
+    ToFloats(content.dtype, content.bytes, absl::MakeSpan(before));
+    std::vector<float> sums(before.size(), 0.0f);
+    for (const LowRankTerm& term : step) {
+      for (size_t i = 0; i < sums.size(); ++i) {
+        volatile float product = 0;
+        for (size_t k = 0; k < 4; ++k) {
+          product = std::fmaf(term.left[i / kColumns * 4 + k],
+                              term.right[k * kColumns + i % kColumns], product);
+        }
+        volatile float scaled = product * term.scale;
+        volatile float part = term.coefficient * scaled;
+        sums[i] += part;
+      }
+    }
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += before[i];
+    FromFloats(content.dtype, sums, absl::MakeSpan(content.bytes));
+  }
+
+  absl::StatusOr<WrittenDelta> MakeDeltaKnowing(const LowRankSteps& steps,
+                                                int threads) {
+    const Checkpoint from = Open("old");
+    const Checkpoint to = Open("new");
+    return WriteDeltaPack(from, to, Path("delta"),
+                          {.from_digest = "sha256:old",
+                           .to_digest = "sha256:new",
+                           .threads = threads,
+                           .steps =
+                               [&](const CheckpointTensor& tensor) {
+                                 return tensor.name == "m" ? steps
+                                                           : LowRankSteps();
+                               },
+                           .progress = nullptr});
+  }
+
+  // Rebuilt tensors are new_'s, but for those that are missing.
+  std::vector<std::string> Rebuild(std::string bytes) {
+    auto delta = OpenBytes(std::move(bytes));
+    EXPECT_TRUE(delta.ok()) << delta.status();
+    return RebuildFrom(*delta, "old");
+  }
+
+  LowRankSteps steps_;
+};
+
+TEST_F(LowRankDeltaTest, FactorsStandForWhatTheirMergesDid) {
+  auto without = MakeDelta(1);
+  ASSERT_TRUE(without.ok()) << without.status();
+  auto with = MakeDeltaKnowing(steps_, 1);
+  ASSERT_TRUE(with.ok()) << with.status();
+  const int64_t factors = 3 * 4 * (kRows + kColumns) * 4;
+  EXPECT_LT(with->size_bytes, factors + 2000);
+  EXPECT_LT(3 * with->size_bytes, without->size_bytes);
+  const std::string bytes = *ReadFile(Path("delta"));
+  EXPECT_THAT(Rebuild(bytes), IsEmpty());
+  EXPECT_EQ(*ReadFile(Path("rebuilt")),
+            *ReadFile(Path("new") + "/model.safetensors"));
+  EXPECT_EQ(MakeDeltaKnowing(steps_, 5)->sha256, with->sha256);
+}
+
+TEST_F(LowRankDeltaTest, ManyPiecesShareTheFactorsOfTheirTensor) {
+  const LowRankSteps steps = {{{.coefficient = 1,
+                                .scale = 1,
+                                .rank = 2,
+                                .left = Floats(size_t{3000} * 2, 31),
+                                .right = Floats(size_t{2} * 1000, 32)}}};
+  ApplySteps(steps, DType::kBF16, 1000, 0, absl::MakeSpan(new_["big"].bytes));
+  new_["big"].bytes[5'000'000] ^= 1;  // not by the merge
+  Write("new", new_);
+  const Checkpoint from = Open("old");
+  const Checkpoint to = Open("new");
+  std::string sha256;
+  for (const int threads : {1, 4}) {
+    auto written = WriteDeltaPack(
+        from, to, Path("delta"),
+        {.from_digest = "sha256:old",
+         .to_digest = "sha256:new",
+         .threads = threads,
+         .steps =
+             [&](const CheckpointTensor& tensor) {
+               return tensor.name == "big" ? steps : LowRankSteps();
+             },
+         .progress = nullptr});
+    ASSERT_TRUE(written.ok()) << written.status();
+    if (!sha256.empty()) {
+      EXPECT_EQ(written->sha256, sha256);
+    }
+    sha256 = written->sha256;
+    EXPECT_THAT(Rebuild(*ReadFile(Path("delta"))), IsEmpty());
+    EXPECT_EQ(*ReadFile(Path("rebuilt")),
+              *ReadFile(Path("new") + "/model.safetensors"));
+  }
+}
+
+TEST_F(LowRankDeltaTest, FactorsThatDoNotPayAreLeftOut) {
+  const int64_t without = MakeDelta(1)->size_bytes;
+  LowRankTerm other = MakeTerm(77, 0.5f);
+  LowRankTerm misfit = other;
+  misfit.left.pop_back();
+  LowRankTerm large = other;
+  large.rank = 300;
+  large.left = Floats(size_t{kRows} * 300, 1);
+  large.right = Floats(size_t{kColumns} * 300, 2);
+  for (const LowRankTerm& term : {other, misfit, large}) {
+    auto written = MakeDeltaKnowing({{term}}, 2);
+    ASSERT_TRUE(written.ok()) << written.status();
+    EXPECT_EQ(written->size_bytes, without);
+  }
+  EXPECT_TRUE(absl::IsDataLoss(
+      WriteDeltaPack(Open("old"), Open("new"), Path("delta"),
+                     {.from_digest = "sha256:old",
+                      .to_digest = "sha256:new",
+                      .threads = 2,
+                      .steps =
+                          [](const CheckpointTensor&) {
+                            return absl::DataLossError("factors are damaged");
+                          },
+                      .progress = nullptr})
+          .status()));
+}
+
+TEST_F(LowRankDeltaTest, DamagedFactorsCostTheirTensor) {
+  ASSERT_TRUE(MakeDeltaKnowing(steps_, 2).ok());
+  const std::string whole = *ReadFile(Path("delta"));
+  std::string cut = whole;
+  // The length of the first block of factors, which stand first.
+  cut[kDeltaMagic.size() + 2] ^= 0x7f;
+  EXPECT_THAT(Rebuild(cut), ElementsAre("m"));
+  std::mt19937 random(9);
+  for (int trial = 0; trial < 200; ++trial) {
+    std::string bytes = whole;
+    for (int flips = 0; flips < 3; ++flips) {
+      bytes[random() % bytes.size()] ^= static_cast<char>(1 << random() % 8);
+    }
+    auto delta = OpenBytes(std::move(bytes));
+    if (delta.ok()) RebuildFrom(*delta, "old");
+  }
+}
+
+TEST_F(LowRankDeltaTest, DescriptionsThatFitNoTensorAreRefused) {
+  const std::vector<int64_t> shape = {kRows, kColumns};
+  v1::DeltaTensor good;
+  PlaneEncoder encoder;
+  const std::string coded = EncodeSteps(steps_, encoder, good);
+  auto bytes = CodedStepBytes(good, DType::kBF16, shape);
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  EXPECT_EQ(*bytes, static_cast<int64_t>(coded.size()));
+  ASSERT_TRUE(DecodeSteps(good, shape, coded).ok());
+  for (size_t cut = 0; cut < coded.size(); cut += 997) {
+    EXPECT_TRUE(absl::IsDataLoss(
+        DecodeSteps(good, shape, coded.substr(0, cut)).status()));
+  }
+  EXPECT_FALSE(CodedStepBytes(good, DType::kI32, shape).ok());
+  EXPECT_FALSE(CodedStepBytes(good, DType::kBF16, {kRows * kColumns}).ok());
+  EXPECT_FALSE(CodedStepBytes(good, DType::kBF16, {4, 4}).ok());
+  for (const int64_t rank : {int64_t{0}, int64_t{-1}, int64_t{72}, INT64_MAX}) {
+    v1::DeltaTensor bad = good;
+    bad.mutable_steps(1)->mutable_terms(0)->set_rank(rank);
+    EXPECT_TRUE(
+        absl::IsDataLoss(CodedStepBytes(bad, DType::kBF16, shape).status()))
+        << rank;
+  }
+  for (const int64_t length : {int64_t{-1}, INT64_MAX}) {
+    v1::DeltaTensor bad = good;
+    bad.mutable_steps(0)->mutable_terms(1)->set_coded_bytes(length);
+    EXPECT_FALSE(CodedStepBytes(bad, DType::kBF16, shape).ok()) << length;
+  }
+  good.add_steps();
+  EXPECT_FALSE(CodedStepBytes(good, DType::kBF16, shape).ok());
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <map>
+#include <memory>
 #include <set>
 #include <thread>
 #include <utility>
@@ -14,6 +16,7 @@
 #include "core/base/status_macros.h"
 #include "core/delta/delta_pack.h"
 #include "core/delta/delta_pack_form.h"
+#include "core/delta/low_rank_steps.h"
 
 namespace cairn {
 namespace {
@@ -23,12 +26,49 @@ struct Piece {
   int64_t number;
 };
 
+// The steps of the tensors that are in work, each decoded once. Thread-safe.
+class StepsInWork {
+ public:
+  explicit StepsInWork(const DeltaPack& delta) : delta_(delta) {}
+
+  absl::StatusOr<std::shared_ptr<const LowRankSteps>> Find(
+      const v1::DeltaTensor& tensor) {
+    MutexLock lock(mutex_);
+    std::weak_ptr<const LowRankSteps>& known = known_[&tensor];
+    if (auto steps = known.lock(); steps != nullptr) return steps;
+    CAIRN_ASSIGN_OR_RETURN(LowRankSteps read, delta_.ReadSteps(tensor));
+    auto steps = std::make_shared<const LowRankSteps>(std::move(read));
+    known = steps;
+    return steps;
+  }
+
+ private:
+  const DeltaPack& delta_;
+  Mutex mutex_;
+  // Shared by the threads whose pieces are of the tensor.
+  std::map<const v1::DeltaTensor*, std::weak_ptr<const LowRankSteps>> known_
+      ABSL_GUARDED_BY(mutex_);
+};
+
+// What a thread works with.
+struct Scratch {
+  DeltaDecoder decoder;
+  std::string base, made, coded;
+  // Those of the tensor whose piece came last, so that they stay in memory.
+  std::shared_ptr<const LowRankSteps> steps;
+};
+
 class Rebuild {
  public:
   Rebuild(const DeltaPack& delta, const SafetensorsHeader& header,
           const Checkpoint& from, int fd, const std::string& out,
           const RebuildProgress& progress)
-      : delta_(delta), from_(from), fd_(fd), out_(out), progress_(progress) {
+      : delta_(delta),
+        from_(from),
+        fd_(fd),
+        out_(out),
+        progress_(progress),
+        steps_(delta) {
     for (const TensorEntry& tensor : header.tensors()) {
       const int64_t pieces = DeltaPieces(tensor.end - tensor.begin);
       for (int64_t p = 0; p < pieces; ++p) pieces_.push_back({&tensor, p});
@@ -54,8 +94,7 @@ class Rebuild {
 
  private:
   void Work() {
-    std::string base, made, coded;
-    DeltaDecoder decoder;
+    Scratch scratch;
     while (true) {
       const size_t next = next_++;
       if (next >= pieces_.size()) return;
@@ -63,10 +102,10 @@ class Rebuild {
       const int64_t begin = piece.number * kDeltaPieceBytes;
       const auto bytes = static_cast<size_t>(std::min(
           kDeltaPieceBytes, piece.tensor->end - piece.tensor->begin - begin));
-      base.resize(bytes);
-      made.resize(bytes);
-      if (Make(piece, begin, decoder, base, made, coded).ok()) {
-        absl::Status written = Write(piece.tensor->begin + begin, made);
+      scratch.base.resize(bytes);
+      scratch.made.resize(bytes);
+      if (Make(piece, begin, scratch).ok()) {
+        absl::Status written = Write(piece.tensor->begin + begin, scratch.made);
         if (!written.ok()) return Fail(std::move(written));
       } else {
         MutexLock lock(mutex_);
@@ -76,10 +115,9 @@ class Rebuild {
     }
   }
 
-  absl::Status Make(const Piece& piece, int64_t begin, DeltaDecoder& decoder,
-                    std::string& base, std::string& made,
-                    std::string& coded) const {
+  absl::Status Make(const Piece& piece, int64_t begin, Scratch& scratch) {
     const TensorEntry& tensor = *piece.tensor;
+    std::string& base = scratch.base;
     const v1::DeltaTensor* change = delta_.Find(tensor.name);
     if (change != nullptr && change->is_new()) {
       std::fill(base.begin(), base.end(), '\0');
@@ -93,11 +131,17 @@ class Rebuild {
           from_.ReadBytes(tensor.name, begin, absl::MakeSpan(base)));
     }
     if (change == nullptr) {
-      made.swap(base);
+      scratch.made.swap(base);
       return absl::OkStatus();
     }
+    if (!change->steps().empty()) {
+      CAIRN_ASSIGN_OR_RETURN(scratch.steps, steps_.Find(*change));
+      ApplySteps(*scratch.steps, tensor.dtype, tensor.shape[1],
+                 begin * 8 / DTypeBits(tensor.dtype), absl::MakeSpan(base));
+    }
     return delta_.DecodePiece(*change, piece.number, tensor.dtype, base,
-                              absl::MakeSpan(made), decoder, coded);
+                              absl::MakeSpan(scratch.made), scratch.decoder,
+                              scratch.coded);
   }
 
   absl::Status Write(int64_t offset, absl::string_view bytes) const {
@@ -122,6 +166,7 @@ class Rebuild {
   const int fd_;
   const std::string& out_;
   const RebuildProgress& progress_;
+  StepsInWork steps_;
   std::vector<Piece> pieces_;
   std::atomic<size_t> next_ = 0;
   Mutex mutex_;

@@ -8,7 +8,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/tensor/dtype.h"
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 
 namespace cairn {
 namespace {
@@ -28,41 +28,28 @@ std::vector<float> Transposed(const std::vector<float>& matrix, int64_t rows,
   return out;
 }
 
-// scale * B * A, or its transpose A^T * B^T where the base stores [in, out].
 class LoraDelta : public TensorDelta {
  public:
-  explicit LoraDelta(LoraFactors factors) {
-    product_.rank = factors.rank;
-    product_.scale = static_cast<float>(factors.scale);
-    elements_ = factors.in * factors.out;
-    if (factors.transposed) {
-      left_ = Transposed(factors.a, factors.rank, factors.in);
-      right_ = Transposed(factors.b, factors.out, factors.rank);
-      product_.columns = factors.out;
-    } else {
-      left_ = std::move(factors.b);
-      right_ = std::move(factors.a);
-      product_.columns = factors.in;
-    }
-    product_.left = left_.data();
-    product_.right = right_.data();
-  }
+  explicit LoraDelta(OrientedFactors factors) : factors_(std::move(factors)) {}
 
   absl::Status Read(int64_t first, absl::Span<float> out) const override {
-    if (first < 0 || first + static_cast<int64_t>(out.size()) > elements_) {
+    const int64_t elements = factors_.rows * factors_.columns;
+    if (first < 0 || first + static_cast<int64_t>(out.size()) > elements) {
       return absl::OutOfRangeError(absl::StrCat(
           "elements [", first, ", ", first + static_cast<int64_t>(out.size()),
-          ") of a product of ", elements_, " elements"));
+          ") of a product of ", elements, " elements"));
     }
-    MultiplyLowRank(product_, first, out);
+    MultiplyLowRank({.left = factors_.left.data(),
+                     .right = factors_.right.data(),
+                     .rank = factors_.rank,
+                     .columns = factors_.columns,
+                     .scale = factors_.scale},
+                    first, out);
     return absl::OkStatus();
   }
 
  private:
-  std::vector<float> left_;
-  std::vector<float> right_;
-  LowRankProduct product_;
-  int64_t elements_ = 0;
+  const OrientedFactors factors_;
 };
 
 // tuned - base, for encodings that carry replacement values.
@@ -108,6 +95,23 @@ class ReplacementDelta : public TensorDelta {
 
 }  // namespace
 
+// B * A, or its transpose A^T * B^T where the base stores [in, out].
+OrientedFactors Orient(LoraFactors factors) {
+  OrientedFactors out{.rank = factors.rank,
+                      .rows = factors.out,
+                      .columns = factors.in,
+                      .scale = static_cast<float>(factors.scale)};
+  if (!factors.transposed) {
+    out.left = std::move(factors.b);
+    out.right = std::move(factors.a);
+    return out;
+  }
+  std::swap(out.rows, out.columns);
+  out.left = Transposed(factors.a, factors.rank, factors.in);
+  out.right = Transposed(factors.b, factors.out, factors.rank);
+  return out;
+}
+
 absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
     const Update& update, const Checkpoint& base, absl::string_view tensor) {
   if (update.Find(tensor) == nullptr) {
@@ -116,7 +120,7 @@ absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
   }
   if (update.encoding() == v1::Encoding::LORA) {
     CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, update.ReadFactors(tensor));
-    return std::make_unique<LoraDelta>(std::move(factors));
+    return std::make_unique<LoraDelta>(Orient(std::move(factors)));
   }
   const CheckpointTensor* entry = base.Find(tensor);
   if (entry == nullptr) {

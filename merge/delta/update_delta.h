@@ -15,6 +15,18 @@
 
 namespace cairn {
 
+// A LoRA's factors as they multiply to a tensor of the base, as it stores it:
+// tau = scale * (left * right).
+struct OrientedFactors {
+  int64_t rank = 0;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  float scale = 1.0f;
+  std::vector<float> left;   // [rows, rank], row-major
+  std::vector<float> right;  // [rank, columns], row-major
+};
+OrientedFactors Orient(LoraFactors factors);
+
 // tau = effect(base, update) - base of one tensor, in float32 and in the
 // base's shape. Thread-safe.
 class TensorDelta {

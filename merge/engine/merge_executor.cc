@@ -12,7 +12,7 @@
 #include "core/base/status_util.h"
 #include "core/release/release_digest.h"
 #include "core/tensor/dtype.h"
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 #include "merge/delta/update_delta.h"
 #include "merge/engine/piece_runner.h"
 #include "merge/strategy/merge_strategy.h"

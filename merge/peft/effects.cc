@@ -6,7 +6,7 @@
 
 #include "core/base/status_macros.h"
 #include "core/tensor/dtype.h"
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 
 namespace cairn {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 
 namespace cairn {
 

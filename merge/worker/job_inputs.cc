@@ -50,6 +50,11 @@ JobInputs InputsOf(const v1::JobSpec& spec) {
   } else if (spec.has_delta()) {
     AddRelease(spec.delta().from(), inputs);
     AddRelease(spec.delta().to(), inputs);
+    for (const auto& merge : spec.delta().merges()) {
+      for (const auto& member : merge.members()) {
+        inputs.updates.push_back(&member.update());
+      }
+    }
   }
   return inputs;
 }

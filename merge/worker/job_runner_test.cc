@@ -196,6 +196,52 @@ TEST_F(JobRunnerTest, ADeltaMakesOneReleaseOfAnother) {
   EXPECT_EQ(ReadFile(root_ + "/rebuilt").value(), bytes);
 }
 
+TEST_F(JobRunnerTest, ADeltaOfAMergeHasItsFactors) {
+  const std::string from = context_.layout.Release(identity_.digest);
+  const v1::JobResult merged =
+      RunJob(MergeSpecOf(v1::MergeSpec::UPLOAD), context_).value();
+  // The merged release: its one changed tensor in the old file.
+  const std::string output = context_.layout.output_directory() + "/";
+  const v1::TensorManifest manifest =
+      ParseTensorManifest(
+          ReadFile(output + merged.merge().tensor_manifest_sha256()).value())
+          .value();
+  const std::string tensor =
+      ReadFile(output + FindTensor(manifest, kTensor)->sha256()).value();
+  const Checkpoint base = Checkpoint::OpenDirectory(from).value();
+  const auto& header = base.headers().at("model.safetensors");
+  std::string bytes = ReadFile(from + "/model.safetensors").value();
+  for (const TensorEntry& entry : header.tensors()) {
+    if (entry.name != kTensor) continue;
+    bytes.replace(static_cast<size_t>(entry.begin), tensor.size(), tensor);
+  }
+  const std::string to = context_.layout.Release(merged.merge().digest());
+  fs::copy(from, to);
+  ASSERT_TRUE(WriteFile(to + "/model.safetensors", bytes).ok());
+  v1::JobSpec spec;
+  v1::DeltaSpec& work = *spec.mutable_delta();
+  work.mutable_from()->set_digest(identity_.digest);
+  work.mutable_to()->set_digest(merged.merge().digest());
+  v1::DeltaMerge::Member& member = *work.add_merges()->add_members();
+  *member.mutable_update() = update_;
+  member.set_coefficient(merged.merge().record().inputs(0).coefficient());
+  auto result = RunJob(spec, context_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  auto delta =
+      DeltaPack::Open(OpenFileSource(output + result->delta().sha256()).value());
+  ASSERT_TRUE(delta.ok()) << delta.status();
+  // The merge is repeated to the bit: no piece has anything to add.
+  const v1::DeltaTensor* described = delta->Find(kTensor);
+  ASSERT_NE(described, nullptr);
+  ASSERT_EQ(described->steps_size(), 1);
+  EXPECT_EQ(described->piece_bytes(0), 0);
+  auto rebuilt = RebuildFile(*delta, "model.safetensors", base,
+                             root_ + "/rebuilt", 1, nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status();
+  EXPECT_TRUE(rebuilt->missing.empty());
+  EXPECT_EQ(ReadFile(root_ + "/rebuilt").value(), bytes);
+}
+
 TEST_F(JobRunnerTest, EvaluatesAnUpdateBesideItsBase) {
   v1::JobSpec spec;
   *spec.mutable_evaluate()->mutable_base()->mutable_release() = release_;

@@ -12,7 +12,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 #include "merge/delta/update_delta.h"
 #include "merge/tensor/torch_bridge.h"
 

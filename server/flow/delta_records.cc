@@ -1,16 +1,22 @@
 #include "server/flow/delta_records.h"
 
+#include <algorithm>
+#include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "server/flow/job_records.h"
 #include "server/flow/resource_names.h"
+#include "server/flow/tables.h"
 
 namespace cairn {
 namespace {
 
+using store::v1::ContributionRecord;
 using store::v1::DeltaRecord;
 using store::v1::ReleaseRecord;
 using store::v1::TagRecord;
@@ -20,7 +26,65 @@ constexpr int kStepsBack = 8;
 // Tags looked at; people have a handful.
 constexpr size_t kTagsMax = 16;
 
+// Updates whose factors a delta may hand out.
+constexpr int kMembersMax = 64;
+
 bool IsPowerOfTwo(int n) { return (n & (n - 1)) == 0; }
+
+// What a release's merge says of low-rank updates. Nothing when it was no
+// merge into `parent`, or when an update is not at hand.
+absl::StatusOr<std::optional<v1::DeltaMerge>> DescribeMerge(
+    const HubReader& reader, const ReleaseRecord& parent,
+    const v1::Release& release) {
+  const v1::MergeRecord& record = release.merge_record();
+  if (record.inputs().empty() ||
+      record.head_digest() != parent.release().digest()) {
+    return std::optional<v1::DeltaMerge>();
+  }
+  v1::DeltaMerge merge;
+  for (const v1::MergeRecord::Input& input : record.inputs()) {
+    CAIRN_ASSIGN_OR_RETURN(
+        auto member, reader.Find<ContributionRecord>(input.contribution()));
+    if (!member.has_value() || member->bytes_dropped() ||
+        member->contribution().digest() != input.digest()) {
+      return std::optional<v1::DeltaMerge>();
+    }
+    if (member->contribution().encoding() != v1::Encoding::LORA) continue;
+    v1::DeltaMerge::Member& out = *merge.add_members();
+    out.set_coefficient(input.coefficient());
+    CAIRN_ASSIGN_OR_RETURN(*out.mutable_update(),
+                           MakeUpdateInput(reader, *member));
+    // Factors are whole without it.
+    out.mutable_update()->clear_base();
+  }
+  return std::optional<v1::DeltaMerge>(std::move(merge));
+}
+
+// The merges that lead from one release to another, oldest first; none when
+// they are not all known.
+absl::StatusOr<std::vector<v1::DeltaMerge>> MergesBetween(
+    const HubReader& reader, const ReleaseRecord& from,
+    const ReleaseRecord& to) {
+  std::vector<v1::DeltaMerge> merges;
+  ReleaseRecord release = to;
+  int members = 0;
+  while (release.release().name() != from.release().name()) {
+    CAIRN_ASSIGN_OR_RETURN(
+        auto parent, reader.Find<ReleaseRecord>(release.release().parent()));
+    if (!parent.has_value() || merges.size() == kStepsBack) {
+      return std::vector<v1::DeltaMerge>();
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto merge,
+                           DescribeMerge(reader, *parent, release.release()));
+    if (!merge.has_value()) return std::vector<v1::DeltaMerge>();
+    members += merge->members_size();
+    if (members > kMembersMax) return std::vector<v1::DeltaMerge>();
+    merges.push_back(*std::move(merge));
+    release = *std::move(parent);
+  }
+  std::reverse(merges.begin(), merges.end());
+  return merges;
+}
 
 }  // namespace
 
@@ -49,8 +113,11 @@ absl::StatusOr<DeltaRecord> AskForDelta(HubTransaction& transaction,
   }
   delta.set_full_bytes(full_bytes);
   JobRequest request{.model = std::string(ModelOf(name)), .subject = name};
-  *request.spec.mutable_delta()->mutable_from() = MakeReleaseInput(from);
-  *request.spec.mutable_delta()->mutable_to() = MakeReleaseInput(to);
+  v1::DeltaSpec& spec = *request.spec.mutable_delta();
+  *spec.mutable_from() = MakeReleaseInput(from);
+  *spec.mutable_to() = MakeReleaseInput(to);
+  CAIRN_ASSIGN_OR_RETURN(auto merges, MergesBetween(transaction, from, to));
+  spec.mutable_merges()->Add(merges.begin(), merges.end());
   CAIRN_ASSIGN_OR_RETURN(*record.mutable_job(),
                          EnqueueJob(transaction, request));
   CAIRN_RETURN_IF_ERROR(transaction.Put(record));

@@ -16,7 +16,8 @@ namespace cairn {
 std::string DeltaName(absl::string_view to, absl::string_view from);
 
 // The record of the delta from one release to another of the same model. When
-// there is none, it is made, with a job for a worker.
+// there is none, it is made, with a job for a worker, which is told of the
+// low-rank updates whose merges lead from one to the other.
 absl::StatusOr<store::v1::DeltaRecord> AskForDelta(
     HubTransaction& transaction, const store::v1::ReleaseRecord& from,
     const store::v1::ReleaseRecord& to);

@@ -103,6 +103,12 @@ TEST_F(JobQueueTest, DeltasComeAfterEverythingElse) {
     JobRequest request{.model = testing::kModel, .subject = "models/m"};
     request.spec.mutable_delta()->mutable_from()->set_tensor_manifest_sha256(
         "f20m");
+    request.spec.mutable_delta()
+        ->add_merges()
+        ->add_members()
+        ->mutable_update()
+        ->add_files()
+        ->set_sha256("ada97e4");
     CAIRN_ASSIGN_OR_RETURN(delta, EnqueueJob(t, request));
     return absl::OkStatus();
   }));
@@ -116,6 +122,8 @@ TEST_F(JobQueueTest, DeltasComeAfterEverythingElse) {
   blob.set_job(delta);
   blob.set_fencing_token(lease.fencing_token());
   blob.set_sha256("f20m");
+  EXPECT_OK(hub_.jobs().CheckLeasedBlob(hub_.worker(), blob));
+  blob.set_sha256("ada97e4");
   EXPECT_OK(hub_.jobs().CheckLeasedBlob(hub_.worker(), blob));
   EXPECT_EQ(Complete(Done(lease, hub_.session())).code(),
             absl::StatusCode::kInvalidArgument)

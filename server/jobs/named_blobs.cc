@@ -16,16 +16,27 @@ void AddModel(const v1::ModelInput& model, NamedBlobs& named) {
       model.candidate().tensor_manifest_sha256());
 }
 
+template <typename Files>
+void AddFiles(const Files& files, NamedBlobs& named) {
+  for (const v1::File& file : files) named.blobs.push_back(file.sha256());
+}
+
 void AddUpdate(const v1::UpdateInput& update, NamedBlobs& named) {
-  for (const v1::File& file : update.files()) {
-    named.blobs.push_back(file.sha256());
-  }
+  AddFiles(update.files(), named);
   AddRelease(update.base(), named);
 }
 
 void AddSuite(const v1::SuiteInput& suite, NamedBlobs& named) {
-  for (const v1::File& file : suite.files()) {
-    named.blobs.push_back(file.sha256());
+  AddFiles(suite.files(), named);
+}
+
+void AddDelta(const v1::DeltaSpec& delta, NamedBlobs& named) {
+  AddRelease(delta.from(), named);
+  AddRelease(delta.to(), named);
+  for (const v1::DeltaMerge& merge : delta.merges()) {
+    for (const auto& member : merge.members()) {
+      AddFiles(member.update().files(), named);
+    }
   }
 }
 
@@ -49,8 +60,7 @@ NamedBlobs BlobsNamedBy(const v1::JobSpec& spec) {
     AddModel(work.head(), named);
     for (const auto& update : work.updates()) AddUpdate(update, named);
   } else if (spec.has_delta()) {
-    AddRelease(spec.delta().from(), named);
-    AddRelease(spec.delta().to(), named);
+    AddDelta(spec.delta(), named);
   }
   return named;
 }

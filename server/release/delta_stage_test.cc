@@ -59,8 +59,9 @@ class DeltaStageTest : public testing::ReleaseFixture {
     return DeltaName(Release(to), Release(from));
   }
 
-  // Publishes the next release after v1.`head`.0.
-  void Publish(int head) {
+  // Publishes the next release after v1.`head`.0, a merge of `members` with
+  // the coefficients 1, 2, ...
+  void Publish(int head, const std::vector<std::string>& members = {}) {
     ReleaseRecord record = MustGet<ReleaseRecord>(Release(head));
     auto tensors = ParseTensorManifest(
         *ReadBlob(blobs_, record.release().tensor_manifest_sha256(), 1 << 20));
@@ -76,12 +77,44 @@ class DeltaStageTest : public testing::ReleaseFixture {
         blobs_.Put(SerializeTensorManifest(*tensors))->hex());
     publication.candidate.set_digest(
         ReleaseDigest(*tensors, record.release().files()));
+    v1::MergeRecord& merge = *publication.candidate.mutable_merge_record();
+    merge.set_head_digest(record.release().digest());
+    for (const std::string& member : members) {
+      v1::MergeRecord::Input& input = *merge.add_inputs();
+      input.set_contribution(member);
+      input.set_digest("sha256:" + member);
+      input.set_coefficient(merge.inputs_size());
+    }
     auto built = publisher_.Build(publication);
     ASSERT_TRUE(built.ok()) << built.status();
     absl::Status committed = store_.Transact([&](HubTransaction& txn) {
       return publisher_.Commit(txn, publication, *built);
     });
     ASSERT_TRUE(committed.ok()) << committed;
+  }
+
+  std::string Contribute(const std::string& id, v1::Encoding::Kind encoding) {
+    const std::string name = "models/m/contributions/" + id;
+    absl::Status put = store_.Transact([&](HubTransaction& txn) {
+      store::v1::ContributionRecord record;
+      record.set_model("models/m");
+      v1::Contribution& c = *record.mutable_contribution();
+      c.set_name(name);
+      c.set_state(v1::Contribution::RECEIVED);
+      c.set_digest("sha256:" + name);
+      c.set_encoding(encoding);
+      c.set_base_release(Release(0));
+      c.add_files()->set_path("adapter_model.safetensors");
+      return txn.Put(record);
+    });
+    EXPECT_TRUE(put.ok()) << put;
+    return name;
+  }
+
+  v1::DeltaSpec SpecOf(int to, int from) {
+    return MustGet<JobRecord>(MustGet<DeltaRecord>(Delta(to, from)).job())
+        .spec()
+        .delta();
   }
 
   // A worker hands in `bytes` for a delta; empty: it fails.
@@ -222,6 +255,37 @@ TEST_F(DeltaStageTest, BoundsWhatPullersCanCauseToBeMade) {
   EXPECT_GT(refused, 0);
   EXPECT_LE(store_.Read().FindBy<DeltaRecord>(kOpenDelta, "models/m")->size(),
             size_t{16});
+}
+
+TEST_F(DeltaStageTest, WorkersAreToldOfTheLowRankUpdatesInBetween) {
+  const std::string a = Contribute("a", v1::Encoding::LORA);
+  const std::string b = Contribute("b", v1::Encoding::SPARSE);
+  const std::string c = Contribute("c", v1::Encoding::LORA);
+  Publish(0, {a});
+  Publish(1, {b, c});
+  const v1::DeltaSpec one = SpecOf(1, 0);
+  ASSERT_EQ(one.merges_size(), 1);
+  ASSERT_EQ(one.merges(0).members_size(), 1);
+  const v1::DeltaMerge::Member& member = one.merges(0).members(0);
+  EXPECT_EQ(member.update().contribution(), a);
+  EXPECT_EQ(member.update().files_size(), 1);
+  EXPECT_FALSE(member.update().has_base());
+  EXPECT_EQ(member.coefficient(), 1);
+  const v1::DeltaSpec two = SpecOf(2, 0);
+  ASSERT_EQ(two.merges_size(), 2);
+  EXPECT_EQ(two.merges(0).members(0).update().contribution(), a);
+  ASSERT_EQ(two.merges(1).members_size(), 1) << "oldest first; none is sparse";
+  EXPECT_EQ(two.merges(1).members(0).update().contribution(), c);
+  EXPECT_EQ(two.merges(1).members(0).coefficient(), 2);
+}
+
+TEST_F(DeltaStageTest, UnknownMergesAreLeftOutWhole) {
+  Publish(0, {Contribute("a", v1::Encoding::LORA)});
+  Publish(1, {"models/m/contributions/gone"});
+  Publish(2, {Contribute("c", v1::Encoding::LORA)});
+  EXPECT_EQ(SpecOf(2, 1).merges_size(), 0);
+  EXPECT_EQ(SpecOf(3, 2).merges_size(), 1);
+  EXPECT_EQ(SpecOf(3, 1).merges_size(), 0);
 }
 
 }  // namespace

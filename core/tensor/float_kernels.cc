@@ -1,4 +1,4 @@
-#include "merge/delta/float_kernels.h"
+#include "core/tensor/float_kernels.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
-#ifndef CAIRN_MERGE_DELTA_FLOAT_KERNELS_H_
-#define CAIRN_MERGE_DELTA_FLOAT_KERNELS_H_
+#ifndef CAIRN_CORE_TENSOR_FLOAT_KERNELS_H_
+#define CAIRN_CORE_TENSOR_FLOAT_KERNELS_H_
 
 #include <cstdint>
 
@@ -53,4 +53,4 @@ void AddSurvival(float factor, absl::Span<const float> delta,
 
 }  // namespace cairn
 
-#endif  // CAIRN_MERGE_DELTA_FLOAT_KERNELS_H_
+#endif  // CAIRN_CORE_TENSOR_FLOAT_KERNELS_H_
