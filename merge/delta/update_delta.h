@@ -22,8 +22,8 @@ struct OrientedFactors {
   int64_t rows = 0;
   int64_t columns = 0;
   float scale = 1.0f;
-  std::vector<float> left;   // [rows, rank], row-major
-  std::vector<float> right;  // [rank, columns], row-major
+  std::vector<float> left = {};   // [rows, rank], row-major
+  std::vector<float> right = {};  // [rank, columns], row-major
 };
 OrientedFactors Orient(LoraFactors factors);
 
