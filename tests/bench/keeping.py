@@ -90,7 +90,7 @@ def bench_packed(checkpoint, work, rounds):
     folder = work / "packed"
     folder.mkdir()
     hub = ExchangeHub(folder, work.parent,
-                      "pack_after: 0s, pack_bytes_per_second: 8GiB")
+                      "pack_after: 0s, pack_bytes_per_second: 8589934592")
     size = bytes_of(checkpoint)
     ours, raw = [], []
     try:
