@@ -1,7 +1,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/device_name.h"
-#include "core/base/log.h"
 #include "core/base/status_macros.h"
 #include "merge/cuda/launch_tile.h"
 #include "merge/cuda/open_device.h"
@@ -229,9 +227,11 @@ absl::StatusOr<std::unique_ptr<TileDevice>> OpenTileDevice(
   }
   CAIRN_RETURN_IF_ERROR(
       CudaStatus(cudaSetDevice(*index), absl::StrCat("choosing ", name)));
-  // Threads that wait for the device sleep: others read, hash and write.
-  CAIRN_RETURN_IF_ERROR(CudaStatus(
-      cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync), "setting up CUDA"));
+  // Threads that wait for the device sleep, so that others read, hash and
+  // write. Older runtimes refuse once the device is in use: they spin.
+  if (cudaSetDeviceFlags(cudaDeviceScheduleBlockingSync) != cudaSuccess) {
+    (void)cudaGetLastError();
+  }
   if (const cudaError_t built = CheckKernels(); built != cudaSuccess) {
     return absl::FailedPreconditionError(absl::StrCat(
         "device ", name, ": the kernels were not built for it (CUDA says ",

@@ -21,7 +21,7 @@ using testing::Tensors;
 std::vector<float> RunFormula(const MethodSpec& spec, const MethodTask& task,
                               const Tensors& tensors) {
   auto method = spec.make(task).value();
-  const bool has_formula = method->Formula().has_value();
+  if (!method->Formula()) return {};
   const size_t elements = tensors[0].size();
   InputTile tile = {.first = 0, .count = elements, .inputs = {}};
   for (const auto& tensor : tensors) tile.inputs.push_back(tensor.data());
@@ -30,8 +30,7 @@ std::vector<float> RunFormula(const MethodSpec& spec, const MethodTask& task,
     EXPECT_TRUE(method->EndPass(pass).ok()) << spec.name;
   }
   const std::optional<ElementFormula> formula = method->Formula();
-  EXPECT_EQ(formula.has_value(), has_formula) << spec.name;
-  if (!formula) return {};
+  EXPECT_TRUE(formula.has_value()) << spec.name;
   std::vector<float> out(elements);
   VisitKind(formula->rule.kind, [&]<ElementKind kind>() {
     for (size_t e = 0; e < elements; ++e) {
@@ -97,18 +96,18 @@ TEST(ElementRuleTest, FormulasFollowParameters) {
   }
 }
 
-// What runs on a device is a promise of the documentation.
+// What runs on a device is a promise of merge/cuda/README.md.
 TEST(ElementRuleTest, TheseMethodsHaveFormulas) {
-  std::vector<std::string> without;
-  for (const MethodSpec& spec : AllMethods()) {
+  for (const char* name :
+       {"consensus_ta", "dare_linear", "dare_ties", "emr", "geometric_median",
+        "karcher", "linear", "magmax", "median", "model_stock", "multislerp",
+        "nearswap", "nuslerp", "ram", "ramplus_tl", "slerp", "task_arithmetic",
+        "trimmed_mean"}) {
+    const MethodSpec& spec = *FindMethod(name);
     const MethodTask task =
         testing::Task(spec, {4, 6}, testing::InputsFor(spec));
-    if (!spec.make(task).value()->Formula()) without.push_back(spec.name);
+    EXPECT_TRUE(spec.make(task).value()->Formula().has_value()) << name;
   }
-  EXPECT_EQ(without,
-            (std::vector<std::string>{
-                "arcee_fusion", "breadcrumbs", "breadcrumbs_ties", "della",
-                "della_linear", "passthrough", "sce", "ties"}));
 }
 
 }  // namespace
