@@ -5,6 +5,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "cairn/v1/batch.grpc.pb.h"
+#include "client/cli/attribution_view.h"
 #include "client/cli/batch_view.h"
 #include "client/cli/command.h"
 #include "client/cli/contribution_view.h"
@@ -39,7 +40,8 @@ std::string DescribeBatch(const v1::Batch& batch) {
                           point.lambda(), point.mean_gain(),
                           point.excluded() ? " (hurts a protected suite)" : "");
   }
-  absl::StrAppend(&out, DescribeReports(batch.reports()));
+  absl::StrAppend(&out, DescribeReports(batch.reports()),
+                  DescribeAttribution(batch.attribution()));
   for (const std::string& step : batch.bisection()) {
     absl::StrAppend(&out, "\n  ", step);
   }

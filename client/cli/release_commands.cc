@@ -3,6 +3,7 @@
 #include "cairn/v1/release.grpc.pb.h"
 #include "cairn/v1/transfer.pb.h"
 #include "client/base_finder.h"
+#include "client/cli/attribution_view.h"
 #include "client/cli/command.h"
 #include "client/cli/contribution_view.h"
 #include "client/cli/output.h"
@@ -54,7 +55,8 @@ std::string DescribeRelease(const v1::Release& release) {
                             input.contribution());
     }
   }
-  absl::StrAppend(&out, DescribeReports(release.reports()), "\nfiles");
+  absl::StrAppend(&out, DescribeReports(release.reports()),
+                  DescribeAttribution(release.attribution()), "\nfiles");
   for (const v1::File& file : release.files()) {
     absl::StrAppend(&out, "\n  ", file.sha256().substr(0, 12), "  ",
                     file.path(), "  ", FormatBytes(file.size_bytes()));

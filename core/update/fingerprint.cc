@@ -104,10 +104,28 @@ class Recorder {
       out.vocabulary_concentration =
           std::accumulate(row_energies_.begin(), top, 0.0) / total;
     }
+    out.vocabulary_gap = LargestGap();
     return out;
   }
 
  private:
+  // Of the sorted row energies; see Fingerprint.
+  double LargestGap() const {
+    if (row_energies_.size() < 2 * kTopRows) return 0;
+    double largest = 0;
+    auto mean = [&](size_t from, size_t count) {
+      const auto begin =
+          row_energies_.begin() + static_cast<std::ptrdiff_t>(from);
+      return std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(count),
+                             0.0) /
+             static_cast<double>(count);
+    };
+    for (size_t k = 1; k <= 4; ++k) {
+      largest = std::max(largest, mean(0, k) / mean(k, kTopRows));
+    }
+    return largest;
+  }
+
   std::vector<double> sketch_;
   int64_t elements_ = 0, changed_ = 0, positive_ = 0;
   std::vector<double> row_energies_;

@@ -39,6 +39,10 @@ struct Fingerprint {
   // counted.
   int64_t vocabulary_rows = 0;
   double vocabulary_concentration = 0;
+  // Mean energy of the largest k of these rows beside that of the next eight,
+  // for the k up to four where it is largest; 0 with fewer than 16 rows. Large
+  // when a few rows stand out from those that follow.
+  double vocabulary_gap = 0;
 };
 
 // A tensor of the base.

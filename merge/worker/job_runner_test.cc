@@ -280,6 +280,77 @@ TEST_F(JobRunnerTest, ScoresTheBaseOnlyWhereAskedTo) {
   EXPECT_EQ(result->evaluate().candidate_size(), 0);
 }
 
+TEST_F(JobRunnerTest, ScoresTheItemsAskedForAsAmongAll) {
+  v1::JobSpec spec;
+  *spec.mutable_evaluate()->mutable_base()->mutable_release() = release_;
+  *spec.mutable_evaluate()->mutable_update() = update_;
+  *spec.mutable_evaluate()->add_suites() = SuiteWith("gate", true);
+  const auto whole = RunJob(spec, context_);
+  ASSERT_TRUE(whole.ok()) << whole.status();
+  spec.mutable_evaluate()->mutable_suites(0)->add_items(1);
+  const auto part = RunJob(spec, context_);
+  ASSERT_TRUE(part.ok()) << part.status();
+  EXPECT_EQ(part->evaluate().base(0).SerializeAsString(),
+            whole->evaluate().base(0).SerializeAsString())
+      << "the base is scored whole";
+  const v1::SplitScores& scores = part->evaluate().candidate(0);
+  ASSERT_EQ(scores.scores_size(), 1);
+  EXPECT_EQ(scores.items(0), 1);
+  EXPECT_EQ(scores.scores(0), whole->evaluate().candidate(0).scores(1));
+  EXPECT_EQ(scores.groups(0), "g");
+
+  spec.mutable_evaluate()->mutable_suites(0)->set_items(0, 2);
+  EXPECT_EQ(RunJob(spec, context_).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+// With two updates of the same change: leaving one out halves what is merged.
+TEST_F(JobRunnerTest, ScoresTheMergeAPlaceboAndTheMergeWithoutEach) {
+  fs::copy(context_.layout.Update(0), context_.layout.Update(1));
+  v1::UpdateInput other = update_;
+  other.set_contribution("models/m/contributions/d");
+  other.set_digest("sha256:e");
+  v1::JobSpec spec;
+  v1::SearchSpec& search = *spec.mutable_search();
+  *search.mutable_head()->mutable_release() = release_;
+  *search.add_updates() = update_;
+  *search.add_updates() = other;
+  search.set_strategy("task_arithmetic");
+  (*search.mutable_parameters())["lambda"] = "0.3";
+  *search.add_suites() = SuiteWith("search", true);
+  search.set_attribute(true);
+  search.set_leave_one_out(true);
+  const auto result = RunJob(spec, context_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  const v1::SearchResult& found = result->search();
+  ASSERT_EQ(found.points_size(), 1);
+  ASSERT_EQ(found.without_size(), 2);
+  EXPECT_EQ(found.without(0).contribution(), update_.contribution());
+  EXPECT_EQ(found.without(1).contribution(), other.contribution());
+  EXPECT_EQ(found.without(0).scores(0).SerializeAsString(),
+            found.without(1).scores(0).SerializeAsString());
+  EXPECT_NE(found.points(0).scores(0).value(),
+            found.without(0).scores(0).value());
+  ASSERT_EQ(found.placebo_size(), 1);
+  EXPECT_NE(found.placebo(0).value(), found.points(0).scores(0).value());
+  EXPECT_NE(found.placebo(0).value(), found.base(0).value());
+
+  // One alone is what a search at this lambda scores.
+  v1::JobSpec alone = spec;
+  alone.mutable_search()->clear_updates();
+  *alone.mutable_search()->add_updates() = update_;
+  alone.mutable_search()->clear_parameters();
+  alone.mutable_search()->clear_attribute();
+  alone.mutable_search()->add_lambdas(0.3);
+  const auto searched = RunJob(alone, context_);
+  ASSERT_TRUE(searched.ok()) << searched.status();
+  EXPECT_EQ(searched->search().points(0).scores(0).SerializeAsString(),
+            found.without(0).scores(0).SerializeAsString());
+  EXPECT_EQ(RunJob(spec, context_)->SerializeAsString(),
+            result->SerializeAsString())
+      << "a placebo is the same each time";
+}
+
 TEST_F(JobRunnerTest, SearchScoresEachLambdaAsItsReleaseWouldScore) {
   const v1::CandidateInput candidate = MakeCandidate();
   v1::JobSpec spec;

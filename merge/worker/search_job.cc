@@ -1,5 +1,6 @@
 #include "merge/worker/search_job.h"
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 
 #include <cstring>
@@ -54,6 +55,28 @@ class MergedTensors {
     return absl::OkStatus();
   }
 
+  // Puts random changes of the same norms in the place of those that the merge
+  // made to `head`, the same for the same seed.
+  absl::Status Randomise(const Checkpoint& head, uint64_t seed) {
+    return CatchTorch("draw a placebo", [&]() -> absl::Status {
+      at::Generator random = at::make_generator<at::CPUGeneratorImpl>(seed);
+      for (auto& [name, tensor] : tensors_) {
+        const CheckpointTensor& entry = *head.Find(name);
+        CAIRN_ASSIGN_OR_RETURN(auto source, head.OpenTensor(name));
+        CAIRN_ASSIGN_OR_RETURN(at::Tensor before,
+                               ReadTensor(*source, entry.dtype, entry.shape));
+        before = before.to(at::kFloat);
+        const double norm =
+            at::sub(tensor.to(at::kFloat), before).norm().item<double>();
+        at::Tensor noise = at::randn(before.sizes(), random, before.options());
+        const double drawn = noise.norm().item<double>();
+        if (drawn > 0) noise.mul_(norm / drawn);
+        tensor.copy_(noise.add_(before));
+      }
+      return absl::OkStatus();
+    });
+  }
+
   absl::Status SetIn(Model& model) const {
     for (const auto& [name, tensor] : tensors_) {
       CAIRN_RETURN_IF_ERROR(model.SetParameter(name, tensor));
@@ -71,10 +94,123 @@ class MergedTensors {
   std::map<std::string, at::Tensor> tensors_;
 };
 
+// What a search works with.
+struct Search {
+  const v1::SearchSpec& spec;
+  const JobContext& context;
+  MergeRequest request;
+  Model& model;  // of the head
+  SuiteScorer& scorer;
+
+  MergeOptions options() const {
+    return {.threads = context.threads, .memory_bytes = context.memory_bytes};
+  }
+};
+
+absl::Status Merge(const MergeRequest& request, const MergePlan& plan,
+                   MergedTensors& merged) {
+  return RunMerge(request, plan,
+                  [&](const CheckpointTensor& tensor, int64_t offset,
+                      absl::Span<const char> bytes) {
+                    return merged.Write(tensor, offset, bytes);
+                  })
+      .status();
+}
+
+template <typename Scores>
+void MoveInto(std::vector<v1::SplitScores> scores, Scores& field) {
+  for (v1::SplitScores& split : scores) *field.Add() = std::move(split);
+}
+
+// Scores the head with `merged` in it; the head stays as it is.
+absl::StatusOr<std::vector<v1::SplitScores>> ScoreMerged(
+    Search& search, const MergedTensors& merged, const std::string& what) {
+  std::unique_ptr<Model> model = search.model.ShallowCopy();
+  CAIRN_RETURN_IF_ERROR(merged.SetIn(*model));
+  return search.scorer.Score(*model, Which::kAll, what);
+}
+
+absl::Status ScoreLambdas(Search& search, v1::SearchResult& result) {
+  CAIRN_ASSIGN_OR_RETURN(MergePlan plan,
+                         PlanMerge(search.request, search.options()));
+  CAIRN_ASSIGN_OR_RETURN(MergedTensors merged, MergedTensors::Allocate(plan));
+  for (double lambda : search.spec.lambdas()) {
+    search.request.parameters["lambda"] = NumberText(lambda);
+    CAIRN_RETURN_IF_ERROR(Merge(search.request, plan, merged));
+    CAIRN_ASSIGN_OR_RETURN(
+        auto scores,
+        ScoreMerged(search, merged,
+                    absl::StrCat("lambda ", NumberText(lambda))));
+    v1::SearchResult::Point& point = *result.add_points();
+    point.set_lambda(lambda);
+    MoveInto(std::move(scores), *point.mutable_scores());
+  }
+  return absl::OkStatus();
+}
+
+// The merge, the placebo, and the merge without each update. Updates touch
+// different tensors, so each of the latter is planned by itself.
+absl::Status ScoreParts(Search& search, v1::SearchResult& result) {
+  {
+    CAIRN_ASSIGN_OR_RETURN(MergePlan plan,
+                           PlanMerge(search.request, search.options()));
+    CAIRN_ASSIGN_OR_RETURN(MergedTensors merged, MergedTensors::Allocate(plan));
+    CAIRN_RETURN_IF_ERROR(Merge(search.request, plan, merged));
+    CAIRN_ASSIGN_OR_RETURN(auto scores,
+                           ScoreMerged(search, merged, "the merge"));
+    MoveInto(std::move(scores), *result.add_points()->mutable_scores());
+    CAIRN_RETURN_IF_ERROR(merged.Randomise(
+        *search.request.head, static_cast<uint64_t>(search.spec.seed())));
+    CAIRN_ASSIGN_OR_RETURN(scores, ScoreMerged(search, merged, "a placebo"));
+    MoveInto(std::move(scores), *result.mutable_placebo());
+  }
+  if (!search.spec.leave_one_out()) return absl::OkStatus();
+  for (size_t left_out = 0; left_out < search.request.inputs.size();
+       ++left_out) {
+    MergeRequest request = search.request;
+    const std::string name = request.inputs[left_out].contribution;
+    request.inputs.erase(request.inputs.begin() +
+                         static_cast<std::ptrdiff_t>(left_out));
+    CAIRN_ASSIGN_OR_RETURN(MergePlan plan,
+                           PlanMerge(request, search.options()));
+    CAIRN_ASSIGN_OR_RETURN(MergedTensors merged, MergedTensors::Allocate(plan));
+    CAIRN_RETURN_IF_ERROR(Merge(request, plan, merged));
+    CAIRN_ASSIGN_OR_RETURN(
+        auto scores,
+        ScoreMerged(search, merged, absl::StrCat("the merge without ", name)));
+    v1::SearchResult::Without& without = *result.add_without();
+    without.set_contribution(name);
+    MoveInto(std::move(scores), *without.mutable_scores());
+  }
+  return absl::OkStatus();
+}
+
+// How often every suite is scored.
+int RoundsOf(const v1::SearchSpec& spec) {
+  int rounds = 1 + spec.lambdas_size();
+  if (spec.attribute()) rounds += 2;
+  if (spec.attribute() && spec.leave_one_out()) rounds += spec.updates_size();
+  return rounds;
+}
+
+absl::Status CheckSpec(const v1::SearchSpec& spec) {
+  if (!spec.attribute()) return absl::OkStatus();
+  if (!spec.lambdas().empty()) {
+    return absl::InvalidArgumentError(
+        "the job asks for attribution and for a search at once");
+  }
+  if (spec.leave_one_out() && spec.updates_size() < 2) {
+    return absl::InvalidArgumentError(
+        "the job asks to leave out the only update there is");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
                                               const JobContext& context) {
+  CAIRN_RETURN_IF_ERROR(CheckSpec(spec));
   context.progress(0, "loading");
   CAIRN_ASSIGN_OR_RETURN(JobWeights head, OpenWeights(spec.head(), context));
   std::vector<JobUpdate> updates;
@@ -83,51 +219,32 @@ absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
         updates.emplace_back(),
         OpenJobUpdate(spec.updates(i), static_cast<size_t>(i), context));
   }
-  MergeRequest request = {
-      .head = &head.checkpoint,
-      .head_identity = &head.identity,
-      .inputs = MergeInputsOf(spec.updates(), updates),
-      .strategy = spec.strategy(),
-      .parameters = {spec.parameters().begin(), spec.parameters().end()},
-      .seed = spec.seed(),
-      .device_class = context.device_class};
-  CAIRN_ASSIGN_OR_RETURN(
-      MergePlan plan,
-      PlanMerge(request, {.threads = context.threads,
-                          .memory_bytes = context.memory_bytes}));
   CAIRN_ASSIGN_OR_RETURN(LoadOptions options,
                          LoadOptionsOf(spec.dtype(), context));
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                          LoadModel(head.checkpoint, options));
-  CAIRN_ASSIGN_OR_RETURN(SuiteScorer scorer,
-                         SuiteScorer::Open(spec.suites(), *model,
-                                           spec.lambdas_size() + 1, context));
+  CAIRN_ASSIGN_OR_RETURN(
+      SuiteScorer scorer,
+      SuiteScorer::Open(spec.suites(), *model, RoundsOf(spec), context));
   v1::SearchResult result;
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::SplitScores> base,
                          scorer.Score(*model, Which::kBaseUnknown, "the head"));
-  for (v1::SplitScores& split : base) *result.add_base() = std::move(split);
-
-  CAIRN_ASSIGN_OR_RETURN(MergedTensors merged, MergedTensors::Allocate(plan));
-  for (double lambda : spec.lambdas()) {
-    request.parameters["lambda"] = NumberText(lambda);
-    CAIRN_RETURN_IF_ERROR(
-        RunMerge(request, plan,
-                 [&](const CheckpointTensor& tensor, int64_t offset,
-                     absl::Span<const char> bytes) {
-                   return merged.Write(tensor, offset, bytes);
-                 })
-            .status());
-    CAIRN_RETURN_IF_ERROR(merged.SetIn(*model));
-    CAIRN_ASSIGN_OR_RETURN(
-        std::vector<v1::SplitScores> scores,
-        scorer.Score(*model, Which::kAll,
-                     absl::StrCat("lambda ", NumberText(lambda))));
-    v1::SearchResult::Point& point = *result.add_points();
-    point.set_lambda(lambda);
-    for (v1::SplitScores& split : scores) {
-      *point.add_scores() = std::move(split);
-    }
-  }
+  MoveInto(std::move(base), *result.mutable_base());
+  Search search{
+      .spec = spec,
+      .context = context,
+      .request = {.head = &head.checkpoint,
+                  .head_identity = &head.identity,
+                  .inputs = MergeInputsOf(spec.updates(), updates),
+                  .strategy = spec.strategy(),
+                  .parameters = {spec.parameters().begin(),
+                                 spec.parameters().end()},
+                  .seed = spec.seed(),
+                  .device_class = context.device_class},
+      .model = *model,
+      .scorer = scorer};
+  CAIRN_RETURN_IF_ERROR(spec.attribute() ? ScoreParts(search, result)
+                                         : ScoreLambdas(search, result));
   return result;
 }
 

@@ -8,7 +8,8 @@
 namespace cairn {
 
 // Merges with every lambda asked for and scores each merge, rounded to the
-// head's dtype as a release of it would be; the head too where asked to.
+// head's dtype as a release of it would be; the head too where asked to. Or,
+// for attribution, the merge, a placebo, and the merge without each update.
 absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
                                               const JobContext& context);
 

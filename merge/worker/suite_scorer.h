@@ -20,7 +20,8 @@ namespace cairn {
 class SuiteScorer {
  public:
   using Suites = google::protobuf::RepeatedPtrField<v1::SuiteInput>;
-  // Which suites: all, or those whose spec asks for scores of the base.
+  // Which suites: all, on the items that their specs name, or those whose spec
+  // asks for scores of the base, whole.
   enum class Which { kAll, kBaseUnknown };
 
   // `suites` and `context` outlive it. `model` is any that will be scored:
@@ -44,11 +45,12 @@ class SuiteScorer {
     std::shared_ptr<const Suite> suite;  // shared by its splits
     std::string split;
     std::unique_ptr<Task> task;
+    std::unique_ptr<Task> part;  // of `task`, where only some items are asked
   };
 
   explicit SuiteScorer(const JobContext& context) : context_(context) {}
   absl::StatusOr<v1::SplitScores> ScoreSplit(const Model& model,
-                                             const Split& split,
+                                             const Split& split, Which which,
                                              absl::string_view what) const;
 
   const JobContext& context_;

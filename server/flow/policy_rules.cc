@@ -18,6 +18,7 @@ using Choices = std::set<std::string>;
 constexpr int kListMax = 100;
 constexpr int kCountMax = 10'000;
 constexpr int kGateAttempts = 2'000;
+constexpr int kEarlyStopItems = 2'000;
 
 const Choices& Strategies() {
   static const auto* const kSet =
@@ -34,7 +35,8 @@ const Choices& ReviewTriggers() {
 
 const Choices& Screens() {
   static const auto* const kSet = new Choices{
-      "canary", "energy", "kinship", "none", "signs", "spectrum", "vocabulary"};
+      "canary", "collusion", "energy",   "kinship",   "none",
+      "signs",  "sparsity",  "spectrum", "vocabulary"};
   return *kSet;
 }
 
@@ -99,7 +101,8 @@ void FillDefaults(v1::Policy& p) {
       p.add_screens_block(screen);
   }
   if (p.screens_review().empty()) {
-    for (const char* screen : {"energy", "spectrum", "signs", "vocabulary"}) {
+    for (const char* screen :
+         {"collusion", "energy", "spectrum", "signs", "vocabulary"}) {
       p.add_screens_review(screen);
     }
   }
@@ -109,6 +112,8 @@ void FillDefaults(v1::Policy& p) {
       p.add_licenses(license);
     }
   }
+  p.set_attribution(OrDefault<std::string>(p.attribution(), "full"));
+  p.set_early_stop_items(OrDefault(p.early_stop_items(), kEarlyStopItems));
   p.set_default_license(OrDefault<std::string>(p.default_license(), "none"));
   p.set_confirmations(OrDefault(p.confirmations(), 1));
 }
@@ -175,6 +180,10 @@ absl::Status CheckPolicy(const v1::Policy& p) {
   CAIRN_RETURN_IF_ERROR(Count("organisation_attempts_per_day",
                               p.organisation_attempts_per_day(), 1'000'000));
   CAIRN_RETURN_IF_ERROR(Count("gate_attempts", p.gate_attempts(), 1'000'000));
+  CAIRN_RETURN_IF_ERROR(
+      OneOf("attribution", p.attribution(), {"full", "placebo", "off"}));
+  CAIRN_RETURN_IF_ERROR(
+      Count("early_stop_items", p.early_stop_items(), 1'000'000'000));
   if (p.default_license() != "none" &&
       std::find(p.licenses().begin(), p.licenses().end(),
                 p.default_license()) == p.licenses().end()) {
@@ -206,6 +215,10 @@ double PolicyMargin(const v1::Policy& policy, absl::string_view metric,
 
 int64_t GateAttempts(const v1::Policy& policy) {
   return OrDefault(policy.gate_attempts(), kGateAttempts);
+}
+
+int64_t EarlyStopItems(const v1::Policy& policy) {
+  return OrDefault(policy.early_stop_items(), kEarlyStopItems);
 }
 
 absl::Status CheckLicense(absl::string_view license) {

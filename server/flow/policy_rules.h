@@ -22,6 +22,10 @@ double PolicyMargin(const v1::Policy& policy, absl::string_view metric,
 // policies from before there was such a limit.
 int64_t GateAttempts(const v1::Policy& policy);
 
+// Items of all gate splits together from which on a contribution is scored in
+// parts; likewise.
+int64_t EarlyStopItems(const v1::Policy& policy);
+
 // INVALID_ARGUMENT unless it is empty or has the form of an SPDX identifier.
 absl::Status CheckLicense(absl::string_view license);
 

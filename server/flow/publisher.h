@@ -31,6 +31,9 @@ struct Publication {
   std::vector<store::v1::LineStep> line;
   // Audit reports against the parent.
   std::vector<v1::Report> reports;
+  // What the merge owes to its parts, as everybody may see it; empty if
+  // nothing was measured.
+  v1::Attribution attribution = {};
   // models/M/batches/B; for the event.
   std::string batch;
 };

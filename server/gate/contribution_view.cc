@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "server/flow/resource_names.h"
+#include "server/gate/attribution.h"
 #include "server/gate/gate.h"
 #include "server/gate/holdout.h"
 
@@ -48,6 +49,9 @@ std::string CurrentJob(const BatchRecord& record) {
       break;
     default:
       return "";
+  }
+  if (record.gated() && !record.attribution_job().empty()) {
+    return record.attribution_job();
   }
   if (!record.audit_job().empty()) return record.audit_job();
   if (!record.gate_job().empty()) return record.gate_job();
@@ -172,6 +176,9 @@ absl::StatusOr<v1::Batch> ViewBatch(const HubReader& reader,
   if (figures == Figures::kRounded) {
     RoundReports(view);
     view.clear_search();
+    if (view.has_attribution()) {
+      *view.mutable_attribution() = Rounded(view.attribution());
+    }
     for (v1::Reason& reason : *view.mutable_reasons()) {
       reason.clear_measured();
     }

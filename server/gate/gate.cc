@@ -102,7 +102,7 @@ v1::Reason BelowParent(const GateSuite& suite) {
 }
 
 bool Passes(const GateSuite& suite, double alpha) {
-  return suite.difference.LowerBound(alpha) >= -suite.margin;
+  return suite.difference.IsSurelyAtLeast(-suite.margin, alpha);
 }
 
 // Which suites surely lost more than their margins.
@@ -292,6 +292,13 @@ v1::SearchPoint MakeSearchPoint(double lambda,
         return suite.is_protected && suite.difference.gain() < -suite.margin;
       }));
   return point;
+}
+
+bool ShowsGain(absl::Span<const GateSuite> suites, double alpha) {
+  const std::vector<bool> shown =
+      Rejects(Ordinary(suites), alpha,
+              [](const GateSuite& s) { return s.difference.PValueAbove(0); });
+  return std::find(shown.begin(), shown.end(), true) != shown.end();
 }
 
 double MarginOf(const store::v1::SuiteRecord& suite, const v1::Policy& policy) {

@@ -67,6 +67,10 @@ GateDecision DecideAudit(absl::Span<const GateSuite> suites);
 v1::SearchPoint MakeSearchPoint(double lambda,
                                 absl::Span<const GateSuite> suites);
 
+// True when it is sure of some suite, canaries aside, that it got better: Holm
+// over the suites at level alpha.
+bool ShowsGain(absl::Span<const GateSuite> suites, double alpha);
+
 // The margin in force for a suite: its own or the policy's.
 double MarginOf(const store::v1::SuiteRecord& suite, const v1::Policy& policy);
 // What the policy wants done about an anomaly that this screen found: FAIL,

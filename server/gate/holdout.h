@@ -22,6 +22,8 @@ namespace cairn {
 //     one told before by a step (the Ladder of Blum and Hardt, 2015).
 //   - The level at which the next claim is tested is its share of alpha times
 //     2^-(bits that the organisation was told of this split so far).
+//   - Shares fall with the claims made before, half of them with everybody's
+//     and half with the organisation's own.
 
 // Whom a user's attempts are charged to: "organisations/O", or the user.
 absl::StatusOr<std::string> OrganisationOf(const HubReader& reader,
@@ -41,19 +43,32 @@ absl::StatusOr<store::v1::HoldoutRecord> FindHoldout(
 // at most 1.
 double ToldNats(const store::v1::HoldoutRecord& told);
 
-// Level of a claim by an organisation that was told `told`, as the
-// `attempts_before` + 1st contribution judged in the epoch: alpha is spread
-// over the `attempts_max` attempts of an epoch as 1/1, 1/2, 1/3, ... 0 when
-// the epoch's attempts are used up.
-double ClaimLevel(double alpha, int64_t attempts_max, int64_t attempts_before,
+// Which claim on a suite in an epoch the next one is; all count from 1.
+struct ClaimOrder {
+  int64_t of_all = 1;       // among all claims
+  int64_t of_own = 1;       // among its organisation's
+  int64_t organisation = 1;  // its organisation's place among those that claim
+};
+// After what `sum` says of all and `told` of the organisation.
+ClaimOrder NextClaim(const store::v1::HoldoutRecord& sum,
+                     const store::v1::HoldoutRecord& told);
+
+// Level of the next claim by an organisation that was told `told`. Over all
+// claims that can be made the levels sum to at most alpha.
+double ClaimLevel(double alpha, const ClaimOrder& order,
                   const store::v1::HoldoutRecord& told);
 
-// Sets the claim levels of the suites of one decision. `records` are the
-// suites' records in the same order.
+// Sets the claim levels of the suites of one decision; 0 where the epoch's
+// attempts are used up. `records` are the suites' records in the same order.
 absl::Status SetClaimLevels(const HubReader& reader, const v1::Policy& policy,
                             absl::string_view organisation,
                             const std::vector<store::v1::SuiteRecord>& records,
                             std::vector<GateSuite>& suites);
+
+// Counts a contribution judged, on one suite, in what is kept of all and of its
+// organisation.
+void CountAttempt(const GateSuite& suite, store::v1::HoldoutRecord& sum,
+                  store::v1::HoldoutRecord& told);
 
 // Counts what a decision says of one suite in `told`, and sets told_gain of
 // its report when the gain is told: with a shown claim that is not refused for

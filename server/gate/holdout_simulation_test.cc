@@ -52,8 +52,8 @@ TEST(HoldoutSimulationTest, TheSameAttacksBreakAGateWithoutALedger) {
 
 TEST(HoldoutSimulationTest, OnePercentIsShownOnAThousandItemsToTheLast) {
   const CampaignOptions options{.items = 1000};
-  EXPECT_GE(ShownShare(options, 0.01, 0, 100), 0.98);
-  EXPECT_GE(ShownShare(options, 0.01, 1999, 100), 0.90);
+  EXPECT_GE(ShownShare(options, 0.01, 0, 0, 100), 0.98);
+  EXPECT_GE(ShownShare(options, 0.01, 1999, 1999, 100), 0.90);
 }
 
 }  // namespace

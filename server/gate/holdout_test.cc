@@ -71,18 +71,52 @@ TEST(HoldoutTest, CodeOfAnswersIsComplete) {
   EXPECT_GT(sum, 0.8) << "little of alpha is wasted";
 }
 
-TEST(HoldoutTest, LevelsOfAnEpochAddUpToAtMostAlpha) {
-  HoldoutRecord told;
-  double sum = 0, last = 1;
-  for (int i = 0; i < 2000; ++i) {
-    const double level = ClaimLevel(0.05, 2000, i, told);
-    EXPECT_LT(level, last);
-    last = level;
-    sum += level;
-    Hear(told, 0);
+TEST(HoldoutTest, LevelsOfAnEpochAddUpToAtMostAlphaHoweverManyClaim) {
+  for (size_t organisations : {1, 7, 2000}) {
+    HoldoutRecord sum;
+    std::vector<HoldoutRecord> told(organisations);
+    const GateSuite suite = Suite(0, 0.01);
+    double levels = 0;
+    for (size_t i = 0; i < 2000; ++i) {
+      HoldoutRecord& mine = told[i % organisations];
+      // What was told costs more still; here nothing was.
+      levels += ClaimLevel(0.05, NextClaim(sum, mine), {});
+      CountAttempt(suite, sum, mine);
+    }
+    EXPECT_LE(levels, 0.05);
+    EXPECT_GT(levels, 0.024);
+    EXPECT_EQ(sum.claimants(), organisations);
   }
-  EXPECT_LE(sum, 0.05);
-  EXPECT_EQ(ClaimLevel(0.05, 2000, 2000, told), 0) << "the epoch is used up";
+}
+
+TEST(HoldoutTest, ClaimsOfOneCostOthersLessThanItself) {
+  HoldoutRecord sum, spammer, newcomer;
+  const GateSuite suite = Suite(0, 0.01);
+  for (int i = 0; i < 1000; ++i) CountAttempt(suite, sum, spammer);
+  const double level = ClaimLevel(0.05, NextClaim(sum, newcomer), newcomer);
+  EXPECT_GT(level, 1e-3) << "the second organisation's first claim";
+  EXPECT_LT(ClaimLevel(0.05, NextClaim(sum, spammer), spammer), 1e-6);
+}
+
+TEST(HoldoutTest, WhatClaimsNothingTakesNoShare) {
+  HoldoutRecord sum, told;
+  GateSuite suite = Suite(0, 0.01);
+  suite.is_claimed = false;
+  const double before = ClaimLevel(0.05, NextClaim(sum, told), {});
+  for (int i = 0; i < 9; ++i) CountAttempt(suite, sum, told);
+  EXPECT_EQ(sum.attempts(), 9);
+  EXPECT_EQ(ClaimLevel(0.05, NextClaim(sum, told), {}), before);
+}
+
+// Records from before claims were counted: everything judged was a claim.
+TEST(HoldoutTest, OldRecordsAreReadAsClaims) {
+  HoldoutRecord sum, told;
+  sum.set_attempts(100);
+  const ClaimOrder next = NextClaim(sum, told);
+  EXPECT_EQ(next.of_all, 101);
+  EXPECT_EQ(next.organisation, 101);
+  CountAttempt(Suite(0, 0.01), sum, told);
+  EXPECT_EQ(NextClaim(sum, told).of_all, 102);
 }
 
 TEST(HoldoutTest, AnswersCostTheOneWhoHeardThem) {
@@ -117,7 +151,6 @@ TEST(HoldoutTest, GainIsToldOnlyWithAShownClaimAndAStepAboveTheLast) {
   Tell(Suite(0.0, 0.001), refused, told, nothing);
   EXPECT_FALSE(nothing.has_told_gain());
   EXPECT_EQ(told.shown(), 2);
-  EXPECT_EQ(told.attempts(), 3);
 }
 
 class HoldoutStoreTest : public ::testing::Test {
@@ -139,10 +172,9 @@ class HoldoutStoreTest : public ::testing::Test {
   }
   double Level(const std::string& organisation) {
     std::vector<GateSuite> suites = {Suite(0.05, 0.001)};
-    v1::Policy policy;
-    policy.set_alpha(0.05);
+    policy_.set_alpha(0.05);
     EXPECT_TRUE(
-        SetClaimLevels(store_.Read(), policy, organisation, {record_}, suites)
+        SetClaimLevels(store_.Read(), policy_, organisation, {record_}, suites)
             .ok());
     return suites[0].claim_level;
   }
@@ -151,12 +183,14 @@ class HoldoutStoreTest : public ::testing::Test {
   FakeClock clock_;
   HubStore store_{metadata_, clock_};
   SuiteRecord record_;
+  v1::Policy policy_;
 };
 
 TEST_F(HoldoutStoreTest, AttemptsAreSharedButAnswersAreNot) {
   const double before = Level("users/bob");
   Charge("organisations/lab", {});
-  EXPECT_NEAR(Level("users/bob"), before / 2, 1e-9) << "the second attempt";
+  EXPECT_NEAR(Level("users/bob"), before * std::pow(2, -1.5), 1e-9)
+      << "the second claim, by the second organisation";
   EXPECT_LT(Level("organisations/lab"), before / 4);
 }
 
@@ -166,6 +200,12 @@ TEST_F(HoldoutStoreTest, NextEpochHasTheWholeBudgetAgain) {
   EXPECT_LT(Level("users/bob"), before / 10);
   record_.mutable_suite()->set_epoch(2);
   EXPECT_EQ(Level("users/bob"), before);
+}
+
+TEST_F(HoldoutStoreTest, UsedUpSplitShowsNoMoreClaims) {
+  policy_.set_gate_attempts(1);
+  Charge("users/bob", {});
+  EXPECT_EQ(Level("users/ada"), 0);
 }
 
 TEST_F(HoldoutStoreTest, BudgetAndDetectableEffectAreShown) {

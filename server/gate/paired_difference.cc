@@ -163,7 +163,6 @@ absl::StatusOr<PairedDifference> PairedDifference::Compare(
   d.split_ = base.split();
   d.metric_ = base.metric();
   d.base_value_ = base.value();
-  d.candidate_value_ = candidate.value();
 
   // x = sum(differences) / sum(weights): log-likelihood a token, or points an
   // item. Its error comes from the residuals of that ratio.
@@ -189,6 +188,9 @@ absl::StatusOr<PairedDifference> PairedDifference::Compare(
   // Two clusters of unequal weight are still two observations.
   d.degrees_ =
       clusters.size() < 2 ? 0 : std::max(spread.effective_clusters - 1, 1.0);
+  // What a part is worth in the metric is told by its base alone.
+  d.candidate_value_ =
+      candidate.items().empty() ? candidate.value() : d.MetricAt(d.x_);
   return d;
 }
 
@@ -243,6 +245,12 @@ double PairedDifference::UpperBound(double alpha) const {
   return FromScale(x_ + Reach(alpha, -skew_) * error_);
 }
 
+bool PairedDifference::IsSurelyAtLeast(double threshold, double alpha) const {
+  if (degrees_ < 1) return threshold <= FromScale(-kLikelihoodScaleMax);
+  const double distance = x_ - ToScale(threshold);
+  return error_ == 0 ? distance >= 0 : Tail(distance, skew_) <= alpha;
+}
+
 double PairedDifference::PValueBelow(double threshold) const {
   if (degrees_ < 1) return 1;
   const double distance = ToScale(threshold) - x_;
@@ -268,6 +276,22 @@ double DetectableEffect(double error, double clusters, double level) {
   const double reach =
       std::max(t, InverseHall(t, WorseSkew(0, clusters), clusters));
   return error * (reach + StudentUpper(clusters - 1, 1 - kPower));
+}
+
+bool PairedDifference::CannotBeShown(double share, double level) const {
+  constexpr double kPredictiveErrors = 3;
+  if (degrees_ < 1 || level <= 0) return level <= 0;
+  // With a flat prior the mean of all items has the standard error
+  // error * sqrt(1 - share) about the mean of these.
+  const double best = x_ + kPredictiveErrors * error_ * std::sqrt(1 - share);
+  return best < StudentUpper((degrees_ + 1) / share - 1, level) * error_ *
+                    std::sqrt(share);
+}
+
+double PairedDifference::RoundingStep(double margin) const {
+  double step = 0.25 * margin;
+  while (step > 0 && step < standard_error()) step *= 2;
+  return step;
 }
 
 v1::Report PairedDifference::MakeReport(double alpha, double claim_level,
@@ -297,10 +321,7 @@ v1::Report PairedDifference::MakeReport(double alpha, double claim_level,
   report.set_claim_level(claim_level);
   report.set_minimum_detectable_effect(MinimumDetectableEffect(claim_level));
   report.set_device_class(std::string(device_class));
-  // Whole doublings, so that the step itself tells little of the error.
-  double step = 0.25 * margin;
-  while (step < standard_error()) step *= 2;
-  report.set_rounding_step(step);
+  report.set_rounding_step(RoundingStep(margin));
   report.set_id(ComputeEtag(report));
   return report;
 }

@@ -36,6 +36,8 @@ class PairedDifference {
   // One-sided (1 - alpha) bounds of the gain.
   double LowerBound(double alpha) const;
   double UpperBound(double alpha) const;
+  // LowerBound(alpha) >= threshold, found faster.
+  bool IsSurelyAtLeast(double threshold, double alpha) const;
   // Standard error of the gain.
   double standard_error() const;
   // p-value of the one-sided test that the gain is below (above) `threshold`:
@@ -44,12 +46,18 @@ class PairedDifference {
   double PValueAbove(double threshold) const;
   // The smallest gain that would be shown (lower bound > 0) in 80 % of cases.
   double MinimumDetectableEffect(double alpha) const;
+  // True when it is unlikely (three predictive standard errors) that all items,
+  // of which these are a random `share`, would show a gain at `level`.
+  bool CannotBeShown(double share, double level) const;
   double degrees_of_freedom() const { return degrees_; }
+  // The step in which authors are told the gain: margin / 4, doubled until it
+  // is no less than the standard error, so that the step itself tells little of
+  // the error.
+  double RoundingStep(double margin) const;
 
   // The report of both sides with every figure, its id included.
-  // `margin` sets the step in which authors are told the gain: margin / 4,
-  // doubled until it is no less than the standard error; `claim_level` is the level at which a
-  // claim is tested and the detectable effect is given.
+  // `margin` sets the rounding step; `claim_level` is the level at which a claim
+  // is tested and the detectable effect is given.
   v1::Report MakeReport(double alpha, double claim_level, double margin,
                         absl::string_view device_class) const;
 

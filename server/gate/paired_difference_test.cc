@@ -179,6 +179,21 @@ TEST(PairedDifferenceTest, ReportHoldsTheMetricOfBothSides) {
   EXPECT_FALSE(report.id().empty());
 }
 
+TEST(PairedDifferenceTest, BoundsAndTestsAgree) {
+  std::mt19937 random(12);
+  for (int round = 0; round < 50; ++round) {
+    auto [base, candidate] = Perplexities(random, 5 + round, 0.01, 0.05);
+    const auto d = PairedDifference::Compare(base, candidate).value();
+    for (double alpha : {0.05, 1e-3, 1e-6}) {
+      const double bound = d.LowerBound(alpha);
+      EXPECT_TRUE(d.IsSurelyAtLeast(bound - 1e-6, alpha));
+      EXPECT_FALSE(d.IsSurelyAtLeast(bound + 1e-6, alpha));
+      EXPECT_NEAR(d.PValueAbove(bound), alpha, 1e-4 * alpha);
+      EXPECT_NEAR(d.PValueBelow(d.UpperBound(alpha)), alpha, 1e-4 * alpha);
+    }
+  }
+}
+
 TEST(PairedDifferenceTest, OneItemDecidesNothing) {
   std::mt19937 random(7);
   auto [base, candidate] = Perplexities(random, 1, 0.5, 0.0);

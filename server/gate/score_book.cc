@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/flow/resource_names.h"
+#include "server/gate/look.h"
 
 namespace cairn {
 namespace {
@@ -30,6 +31,18 @@ absl::Status Missing(const v1::Suite& suite, absl::string_view split,
   return absl::FailedPreconditionError(absl::StrCat(
       "the result has no scores of the ", side, " on ", suite.name(),
       " version ", suite.version(), " (", split, ")"));
+}
+
+// Items that a part names exist.
+absl::Status CheckPart(const SplitScores& whole, const SplitScores& part) {
+  for (const int32_t item : part.items()) {
+    if (item < 0 || item >= whole.scores_size()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the result scores item ", item, " of ", part.suite(),
+                       ", which has ", whole.scores_size()));
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -84,6 +97,12 @@ absl::StatusOr<std::vector<GateSuite>> PairScores(
           kept, FindScores(reader, base, suite.name(), suite.version(), split));
       if (!kept.has_value()) return Missing(suite, split, "base");
       before = &*kept;
+    }
+    SplitScores part;
+    if (!candidate->items().empty()) {
+      CAIRN_RETURN_IF_ERROR(CheckPart(*before, *candidate));
+      part = PartOf(*before, candidate->items());
+      before = &part;
     }
     CAIRN_ASSIGN_OR_RETURN(auto difference,
                            PairedDifference::Compare(*before, *candidate));

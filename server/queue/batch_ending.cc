@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/flow/contribution_state.h"
+#include "server/flow/job_records.h"
 #include "server/flow/reasons.h"
 
 namespace cairn {
@@ -147,6 +148,8 @@ absl::Status MarkReverted(HubTransaction& transaction, const BatchRecord& batch,
 absl::Status FailBatch(HubTransaction& transaction, BatchRecord& batch,
                        const std::vector<v1::Reason>& reasons) {
   CAIRN_RETURN_IF_ERROR(Move(batch, v1::Batch::FAILED, transaction.now()));
+  CAIRN_RETURN_IF_ERROR(
+      CancelJob(transaction, batch.attribution_job(), "the batch failed"));
   for (const v1::Reason& reason : reasons) {
     *batch.mutable_batch()->add_reasons() = reason;
   }

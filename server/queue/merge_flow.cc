@@ -12,6 +12,8 @@
 #include "server/flow/contribution_state.h"
 #include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
+#include "server/gate/attribution.h"
+#include "server/queue/attribution_step.h"
 #include "server/queue/batch_ending.h"
 
 namespace cairn {
@@ -98,7 +100,10 @@ absl::StatusOr<bool> MergeFlow::Advance(const BatchRecord& batch) {
       }
       return AdvanceTrial(batch, 0);
     case v1::Batch::EVALUATING:
-      if (batch.has_chosen() && batch.gated()) return Publish(batch);
+      if (batch.has_chosen() && batch.gated()) {
+        return IsExplained(batch) ? Publish(batch)
+                                  : TakeAttribution(store_, blobs_, batch);
+      }
       if (batch.has_chosen()) return FinishAudit(batch);
       if (IsRunning(batch.trials(0))) return AdvanceTrial(batch, 0);
       return AfterGate(batch);
@@ -431,10 +436,13 @@ absl::StatusOr<bool> MergeFlow::FinishAudit(BatchRecord batch) {
     request.spec = MakeJudgeSpec(MakeModelInput(head),
                                  MakeModelInput(head, batch.chosen()),
                                  SuitesWith(all, "audit"), {"audit"}, policy);
+    const auto& members = batch.chosen().contributions();
+    const LineStep merge = StepOf(batch, {members.begin(), members.end()});
     absl::Status asked = store_.Transact([&](HubTransaction& transaction) {
       BatchRecord next = batch;
       CAIRN_ASSIGN_OR_RETURN(*next.mutable_audit_job(),
                              EnqueueJob(transaction, request));
+      CAIRN_RETURN_IF_ERROR(StartAttribution(transaction, merge, next));
       return transaction.Put(next);
     });
     if (!asked.ok()) return asked;
@@ -486,6 +494,7 @@ absl::StatusOr<bool> MergeFlow::Publish(BatchRecord batch) {
       .added = {chosen.begin(), chosen.end()},
       .line = {head.line().begin(), head.line().end()},
       .reports = {batch.audit().begin(), batch.audit().end()},
+      .attribution = Rounded(batch.batch().attribution()),
       .batch = batch.batch().name()};
   publication.contributions.insert(publication.contributions.end(),
                                    chosen.begin(), chosen.end());
@@ -533,9 +542,11 @@ absl::StatusOr<bool> MergeFlow::BeginAgain(BatchRecord batch) {
   batch.clear_chosen();
   batch.clear_audit();
   batch.clear_audit_job();
+  batch.clear_attribution_job();
   batch.set_gated(false);
   *batch.mutable_batch()->mutable_contributions() = remaining;
   batch.mutable_batch()->clear_reports();
+  batch.mutable_batch()->clear_attribution();
   batch.mutable_batch()->clear_candidate_digest();
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     BatchRecord next = batch;

@@ -18,8 +18,8 @@ namespace cairn {
 // A batch of queued contributions on its way to a release:
 //   FORMING     takes the head it merges into;
 //   MERGING     searches lambda where it is free, then merges;
-//   EVALUATING  holds the candidate to the gate, then to the audit, then has
-//               it published;
+//   EVALUATING  holds the candidate to the gate, then to the audit while what
+//               its members add is measured, then has it published;
 //   BISECTING   tries parts of a candidate that failed the gate.
 // Each Advance() does at most one step. Jobs that were given up end the batch
 // and put its members back on hold. When the head moved meanwhile, the batch

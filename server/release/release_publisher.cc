@@ -191,6 +191,9 @@ absl::StatusOr<ReleaseRecord> ReleasePublisher::Build(
   CAIRN_ASSIGN_OR_RETURN(
       ReleaseRecord record,
       BuildRelease(blobs_, signer_, content, store_.clock().Now()));
+  if (publication.attribution.ByteSizeLong() > 0) {
+    *record.mutable_release()->mutable_attribution() = publication.attribution;
+  }
   record.mutable_line()->Add(publication.line.begin(), publication.line.end());
   if (record.line_size() > 0) {
     auto& last_step = *record.mutable_line(record.line_size() - 1);

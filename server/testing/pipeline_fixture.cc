@@ -1,3 +1,4 @@
+#include "server/gate/look.h"
 #include "server/testing/pipeline_fixture.h"
 
 #include <cmath>
@@ -316,6 +317,29 @@ v1::SplitScores Pipeline::Score(const std::set<std::string>& merged,
   return scores;
 }
 
+void Pipeline::Explain(const v1::SearchSpec& search,
+                       const std::set<std::string>& head,
+                       const std::set<std::string>& merged,
+                       v1::SearchResult& found) {
+  std::set<std::string> chance = head;
+  chance.insert("placebo");
+  auto& point = *found.add_points();
+  for (const auto& suite : search.suites()) {
+    *point.add_scores() = Score(merged, suite, "search");
+    *found.add_placebo() = Score(chance, suite, "search");
+  }
+  if (!search.leave_one_out()) return;
+  for (const auto& update : search.updates()) {
+    std::set<std::string> rest = merged;
+    rest.erase(std::string(ShortName(update.contribution())));
+    auto& without = *found.add_without();
+    without.set_contribution(update.contribution());
+    for (const auto& suite : search.suites()) {
+      *without.add_scores() = Score(rest, suite, "search");
+    }
+  }
+}
+
 v1::JobResult Pipeline::Answer(const v1::JobSpec& spec) {
   v1::JobResult result;
   result.set_device_class("cpu-test");
@@ -346,6 +370,7 @@ v1::JobResult Pipeline::Answer(const v1::JobSpec& spec) {
     for (const auto& suite : spec.search().suites()) {
       if (suite.score_base()) *found.add_base() = Score(head, suite, "search");
     }
+    if (spec.search().attribute()) Explain(spec.search(), head, merged, found);
     for (double lambda : spec.search().lambdas()) {
       auto& point = *found.add_points();
       point.set_lambda(lambda);
@@ -367,8 +392,10 @@ v1::JobResult Pipeline::Answer(const v1::JobSpec& spec) {
     for (const std::string& split : suite.splits()) {
       if (suite.score_base()) *scored.add_base() = Score(base, suite, split);
       if (work.has_update()) {
-        *scored.add_candidate() =
+        const v1::SplitScores whole =
             Score(with(base, work.update()), suite, split);
+        *scored.add_candidate() =
+            suite.items().empty() ? whole : PartOf(whole, suite.items());
       } else if (work.has_candidate()) {
         *scored.add_candidate() =
             Score(MergedInto(work.candidate()), suite, split);

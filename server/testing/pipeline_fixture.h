@@ -102,6 +102,9 @@ class Pipeline {
 
  private:
   v1::JobResult Answer(const v1::JobSpec& spec);
+  // What an attribution finds of a merge.
+  void Explain(const v1::SearchSpec& search, const std::set<std::string>& head,
+               const std::set<std::string>& merged, v1::SearchResult& found);
   v1::SplitScores Score(const std::set<std::string>& merged,
                         const v1::SuiteInput& suite, const std::string& split);
   // What is merged into weights, by their digest.

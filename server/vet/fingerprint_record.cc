@@ -35,6 +35,7 @@ store::v1::FingerprintRecord MakeFingerprintRecord(
   }
   out.set_vocabulary_rows(print.vocabulary_rows);
   out.set_vocabulary_concentration(print.vocabulary_concentration);
+  out.set_vocabulary_gap(print.vocabulary_gap);
   return out;
 }
 

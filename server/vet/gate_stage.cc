@@ -1,6 +1,8 @@
 #include "server/vet/gate_stage.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -12,7 +14,9 @@
 #include "server/flow/job_records.h"
 #include "server/flow/reasons.h"
 #include "server/gate/holdout.h"
+#include "server/gate/look.h"
 #include "server/gate/score_book.h"
+#include "server/vet/evaluation_parts.h"
 
 namespace cairn {
 namespace {
@@ -52,6 +56,13 @@ struct Evaluated {
   std::vector<GateSuite> pairs;  // else, in the order of `suites`
   std::vector<SuiteRecord> suites;
   std::string device_class;
+  // Which look it is, of an evaluation in parts; else all is there.
+  int look = kLastLook;
+  bool is_in_parts = false;
+  // What to score next, before the last look; all of it when this look was made
+  // on another kind of machine than the ones before.
+  std::optional<v1::EvaluateSpec> next;
+  bool begins_again = false;
   // To keep for the next evaluation against the same base.
   ScoreKey base_key;
   v1::EvaluateResult result;
@@ -73,28 +84,85 @@ absl::Status LeaveToPeople(HubTransaction& transaction,
   return transaction.Put(record);
 }
 
+// The results of the looks before `job` and its own. Sets what `out` says of
+// parts.
+absl::StatusOr<v1::EvaluateResult> ReadLooks(const HubReader& reader,
+                                             const BlobStore& blobs,
+                                             const ContributionRecord& record,
+                                             const JobRecord& job,
+                                             v1::EvaluateSpec& first,
+                                             Evaluated& out) {
+  CAIRN_ASSIGN_OR_RETURN(auto last, ReadJobResult(blobs, job));
+  out.device_class = last.device_class();
+  first = job.spec().evaluate();
+  out.is_in_parts = IsInParts(first);
+  if (!out.is_in_parts) return std::move(*last.mutable_evaluate());
+  out.look = record.look_jobs_size();
+  std::vector<v1::EvaluateResult> looks;
+  for (int i = 0; i < record.look_jobs_size(); ++i) {
+    CAIRN_ASSIGN_OR_RETURN(auto earlier,
+                           reader.Get<JobRecord>(record.look_jobs(i)));
+    if (i == 0) first = earlier.spec().evaluate();
+    CAIRN_ASSIGN_OR_RETURN(auto result, ReadJobResult(blobs, earlier));
+    out.begins_again |= result.device_class() != out.device_class;
+    looks.push_back(std::move(*result.mutable_evaluate()));
+  }
+  looks.push_back(std::move(*last.mutable_evaluate()));
+  return JoinLooks(first, looks);
+}
+
+// What to score after this look.
+absl::Status PlanNextLook(const HubReader& reader,
+                          const v1::EvaluateSpec& first, Evaluated& out) {
+  if (out.begins_again) {
+    out.next = first;
+    for (auto& suite : *out.next->mutable_suites()) suite.clear_items();
+    return absl::OkStatus();
+  }
+  if (!out.is_in_parts || out.look == kLastLook) return absl::OkStatus();
+  std::map<std::string, v1::SplitScores> base;
+  for (const v1::SplitScores& scores : out.result.base()) {
+    base[scores.suite()] = scores;
+  }
+  for (const v1::SuiteInput& suite : first.suites()) {
+    if (base.contains(suite.suite())) continue;
+    CAIRN_ASSIGN_OR_RETURN(auto kept,
+                           FindScores(reader, out.base_key, suite.suite(),
+                                      suite.version(), kGateSplit));
+    if (!kept.has_value()) {
+      return absl::DataLossError(
+          absl::StrCat("scores of the base on ", suite.suite(), " are gone"));
+    }
+    base[suite.suite()] = *std::move(kept);
+  }
+  out.next = SpecOfLook(first, out.look + 1, base);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Evaluated> Judge(const HubReader& reader, const BlobStore& blobs,
                                 const ContributionRecord& record,
                                 const JobRecord& job) {
-  CAIRN_ASSIGN_OR_RETURN(auto result, ReadJobResult(blobs, job));
-  CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
-  const v1::EvaluateSpec& spec = job.spec().evaluate();
   Evaluated out;
+  v1::EvaluateSpec spec;
+  CAIRN_ASSIGN_OR_RETURN(out.result,
+                         ReadLooks(reader, blobs, record, job, spec, out));
+  CAIRN_ASSIGN_OR_RETURN(auto model, reader.Get<ModelRecord>(record.model()));
   for (const v1::SuiteInput& input : spec.suites()) {
     CAIRN_ASSIGN_OR_RETURN(auto suite, reader.Get<SuiteRecord>(SuiteVersionName(
                                            input.suite(), input.version())));
     out.suites.push_back(std::move(suite));
   }
   out.base_key = {.digest = DigestOf(spec.base()),
-                  .device_class = result.device_class(),
+                  .device_class = out.device_class,
                   .dtype = spec.dtype()};
-  out.result = std::move(*result.mutable_evaluate());
   if (!out.result.base_digest().empty() &&
       out.result.base_digest() != out.base_key.digest) {
     return absl::DataLossError(absl::StrCat(
         "the worker scored a base of digest ", out.result.base_digest(),
         " instead of ", out.base_key.digest));
   }
+  CAIRN_RETURN_IF_ERROR(PlanNextLook(reader, spec, out));
+  if (out.begins_again) return out;
   const auto& claims = record.contribution().claims();
   CAIRN_ASSIGN_OR_RETURN(
       out.pairs,
@@ -102,29 +170,67 @@ absl::StatusOr<Evaluated> Judge(const HubReader& reader, const BlobStore& blobs,
                  out.result.candidate(), out.suites, kGateSplit,
                  model.model().policy(),
                  std::set<std::string>(claims.begin(), claims.end())));
-  out.device_class = result.device_class();
   return out;
 }
 
+// Has the rest, or the next part of it, scored.
+absl::Status GoOn(HubTransaction& transaction, const Evaluated& evaluated,
+                  ContributionRecord& record) {
+  JobRequest request{.model = record.model(),
+                     .subject = record.contribution().name()};
+  *request.spec.mutable_evaluate() = *evaluated.next;
+  if (evaluated.begins_again) {
+    record.clear_look_jobs();
+  } else {
+    record.add_look_jobs(record.job());
+  }
+  CAIRN_ASSIGN_OR_RETURN(*record.mutable_job(),
+                         EnqueueJob(transaction, request));
+  return transaction.Put(record);
+}
+
+// The measured pairs at the levels that the ledger leaves them.
+absl::StatusOr<std::vector<GateSuite>> WithLevels(
+    const HubReader& reader, const v1::Policy& policy,
+    const std::string& organisation, const Evaluated& evaluated) {
+  std::vector<GateSuite> pairs = evaluated.pairs;
+  CAIRN_RETURN_IF_ERROR(SetClaimLevels(reader, policy, organisation,
+                                       evaluated.suites, pairs));
+  return pairs;
+}
+
 // Decides on what was measured, charges what the decision tells, and adds the
-// reports to the contribution.
-absl::StatusOr<GateDecision> Decide(HubTransaction& transaction,
-                                    const Evaluated& evaluated,
-                                    const std::string& model_name,
-                                    v1::Contribution& contribution) {
-  if (evaluated.pairs.empty()) return evaluated.decision;
-  CAIRN_ASSIGN_OR_RETURN(auto model, transaction.Get<ModelRecord>(model_name));
+// reports to the contribution. nullopt when more must be measured.
+absl::StatusOr<std::optional<GateDecision>> Decide(
+    HubTransaction& transaction, const Evaluated& evaluated,
+    ContributionRecord& record) {
+  if (evaluated.begins_again) return std::optional<GateDecision>();
+  if (evaluated.pairs.empty()) return std::optional(evaluated.decision);
+  v1::Contribution& contribution = *record.mutable_contribution();
+  CAIRN_ASSIGN_OR_RETURN(auto model,
+                         transaction.Get<ModelRecord>(record.model()));
   const v1::Policy& policy = model.model().policy();
   CAIRN_ASSIGN_OR_RETURN(std::string organisation,
                          OrganisationOf(transaction, contribution.author()));
-  std::vector<GateSuite> pairs = evaluated.pairs;
-  CAIRN_RETURN_IF_ERROR(SetClaimLevels(transaction, policy, organisation,
-                                       evaluated.suites, pairs));
-  GateDecision decision =
-      DecideContribution(pairs, policy.alpha(), OnAnomaly(policy, "canary"));
-  auto reports = MakeReports(pairs, policy.alpha(), evaluated.device_class);
+  CAIRN_ASSIGN_OR_RETURN(
+      auto pairs, WithLevels(transaction, policy, organisation, evaluated));
+  const v1::Verdict::Decision on_canary = OnAnomaly(policy, "canary");
+  double alpha = policy.alpha();
+  std::optional<GateDecision> decision;
+  if (evaluated.is_in_parts) {
+    decision = DecideLook(pairs, alpha, on_canary, evaluated.look);
+    if (!decision.has_value() ||
+        transaction.now() < FromTimestamp(record.hold_until())) {
+      return decision;
+    }
+    pairs = AtLook(pairs, evaluated.look);
+    alpha *= kLooks[evaluated.look].level;
+  } else {
+    decision = DecideContribution(pairs, alpha, on_canary);
+  }
+  auto reports = MakeReports(pairs, alpha, evaluated.device_class);
   CAIRN_RETURN_IF_ERROR(ChargeHoldout(
-      transaction, organisation, evaluated.suites, pairs, decision, reports));
+      transaction, organisation, evaluated.suites, pairs, *decision, reports));
   for (v1::Report& report : reports) {
     *contribution.add_reports() = std::move(report);
   }
@@ -168,6 +274,28 @@ std::vector<v1::Reason> ReasonsForReview(const ContributionRecord& record,
                                 " approvals of every contribution")));
   }
   return reasons;
+}
+
+// SCREENED -> EVALUATED or REJECTED.
+absl::Status Conclude(HubTransaction& transaction, const GateDecision& decision,
+                      ContributionRecord& now) {
+  *now.mutable_contribution()->add_verdicts() = MakeVerdict(
+      kGateSplit, decision.decision, decision.reasons, transaction.now());
+  now.clear_job();
+  now.clear_look_jobs();
+  now.clear_hold_until();
+  now.clear_look_decided();
+  now.set_undecided(decision.decision == v1::Verdict::REVIEW);
+  if (decision.decision != v1::Verdict::FAIL) {
+    CAIRN_RETURN_IF_ERROR(
+        Move(now, v1::Contribution::EVALUATED, transaction.now()));
+    return transaction.Put(now);
+  }
+  CAIRN_RETURN_IF_ERROR(
+      Move(now, v1::Contribution::REJECTED, transaction.now()));
+  CAIRN_RETURN_IF_ERROR(transaction.Put(now));
+  return Announce(transaction, now,
+                  "refused by the gate; its author and reviewers see why");
 }
 
 }  // namespace
@@ -245,6 +373,8 @@ absl::StatusOr<bool> GateStage::StartEvaluation(
       *spec.add_suites() = MakeSuiteInput(suite, {kGateSplit});
     }
     spec.set_dtype(EvalDtype(model.model().policy()));
+    CAIRN_RETURN_IF_ERROR(
+        AskForFirstLook(transaction, model.model().policy(), spec));
     CAIRN_ASSIGN_OR_RETURN(*now.mutable_job(),
                            EnqueueJob(transaction, request));
     return transaction.Put(now);
@@ -257,6 +387,11 @@ absl::StatusOr<bool> GateStage::StartEvaluation(
 absl::StatusOr<bool> GateStage::FinishEvaluation(
     const ContributionRecord& record) {
   const std::string& name = record.contribution().name();
+  // Decided, but not to be told yet.
+  if (record.look_decided() &&
+      store_.clock().Now() < FromTimestamp(record.hold_until())) {
+    return false;
+  }
   HubSnapshot snapshot = store_.Read();
   CAIRN_ASSIGN_OR_RETURN(auto job, snapshot.Find<JobRecord>(record.job()));
   if (job.has_value() && !IsOver(job->state())) return false;
@@ -279,26 +414,19 @@ absl::StatusOr<bool> GateStage::FinishEvaluation(
         now.job() != record.job()) {
       return absl::OkStatus();
     }
-    auto& contribution = *now.mutable_contribution();
-    CAIRN_ASSIGN_OR_RETURN(
-        GateDecision decision,
-        Decide(transaction, evaluated, now.model(), contribution));
-    *contribution.add_verdicts() = MakeVerdict(
-        kGateSplit, decision.decision, decision.reasons, transaction.now());
     CAIRN_RETURN_IF_ERROR(RememberScores(transaction, evaluated.base_key,
                                          evaluated.result.base()));
-    now.clear_job();
-    now.set_undecided(decision.decision == v1::Verdict::REVIEW);
-    if (decision.decision != v1::Verdict::FAIL) {
-      CAIRN_RETURN_IF_ERROR(
-          Move(now, v1::Contribution::EVALUATED, transaction.now()));
+    if (evaluated.is_in_parts && !now.has_hold_until()) {
+      *now.mutable_hold_until() = ToTimestamp(HoldUntil(*job));
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto decision, Decide(transaction, evaluated, now));
+    now.set_look_decided(decision.has_value());
+    if (!decision.has_value()) return GoOn(transaction, evaluated, now);
+    if (evaluated.is_in_parts &&
+        transaction.now() < FromTimestamp(now.hold_until())) {
       return transaction.Put(now);
     }
-    CAIRN_RETURN_IF_ERROR(
-        Move(now, v1::Contribution::REJECTED, transaction.now()));
-    CAIRN_RETURN_IF_ERROR(transaction.Put(now));
-    return Announce(transaction, now,
-                    "refused by the gate; its author and reviewers see why");
+    return Conclude(transaction, *decision, now);
   });
   if (!committed.ok()) return committed;
   return true;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "server/flow/job_records.h"
 #include "server/gate/contribution_view.h"
 #include "server/gate/holdout.h"
 #include "server/testing/pipeline_fixture.h"
@@ -289,6 +290,113 @@ TEST_F(GateStageTest, LearntCanaryIsAnAnomaly) {
   hub_.AddContribution("d", v1::Contribution::SCREENED, {"c"});
   Settle();
   EXPECT_EQ(hub_.State("d"), "QUEUED") << "losses on a canary mean nothing";
+}
+
+// The gate split of c has 48 items and its base has been scored.
+class GateStageInPartsTest : public GateStageTest {
+ protected:
+  GateStageInPartsTest() {
+    hub_.SetPolicy([](v1::Policy& policy) { policy.set_early_stop_items(48); });
+    hub_.AddSuite("c");
+    gain_ = {{"c", 0.05}};
+    hub_.AddContribution("first", v1::Contribution::SCREENED, {"c"});
+    Settle();
+    hub_.jobs_done.clear();
+  }
+  void Push(const std::string& id, double gain) {
+    gain_["c"] = gain;
+    hub_.AddContribution(id, v1::Contribution::SCREENED, {"c"}, "users/" + id);
+    Settle();
+  }
+  std::vector<int> ItemsAsked() const {
+    std::vector<int> out;
+    for (const v1::JobSpec& spec : hub_.jobs_done) {
+      out.push_back(spec.evaluate().suites(0).items_size());
+    }
+    return out;
+  }
+};
+
+TEST_F(GateStageInPartsTest, WhatIsClearIsDecidedOnAQuarter) {
+  Push("good", 0.05);
+  EXPECT_EQ(hub_.State("good"), "QUEUED");
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12));
+  EXPECT_EQ(hub_.Contribution("good").reports(0).items(), 12);
+  Push("bad", -0.3);
+  EXPECT_EQ(hub_.State("bad"), "REJECTED");
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12, 12));
+}
+
+TEST_F(GateStageInPartsTest, WhatIsNotClearIsScoredToTheEnd) {
+  Push("b", 0.001);
+  EXPECT_EQ(hub_.State("b"), "QUEUED");
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12, 12, 24));
+  std::set<int32_t> items;
+  for (const v1::JobSpec& spec : hub_.jobs_done) {
+    EXPECT_FALSE(spec.evaluate().suites(0).score_base());
+    const auto& asked = spec.evaluate().suites(0).items();
+    items.insert(asked.begin(), asked.end());
+  }
+  EXPECT_THAT(items, SizeIs(48));
+  EXPECT_EQ(hub_.Contribution("b").reports(0).items(), 48);
+  EXPECT_LT(hub_.Contribution("b").reports(0).claim_level(), 0.01);
+}
+
+TEST_F(GateStageInPartsTest, TimeTellsNothingOfWhenItWasDecided) {
+  hub_.failure = [this](const v1::JobSpec&) {
+    hub_.clock().Advance(absl::Seconds(10));
+    return std::optional<v1::JobFailure>();
+  };
+  const absl::Time began = hub_.clock().Now();
+  Push("early", 0.05);
+  EXPECT_EQ(hub_.State("early"), "SCREENED") << "decided, and not told";
+  EXPECT_THAT(hub_.Contribution("early").reports(), SizeIs(0));
+  hub_.clock().Advance(absl::Seconds(49));
+  Settle();
+  EXPECT_EQ(hub_.State("early"), "SCREENED");
+  hub_.clock().Advance(absl::Seconds(1));
+  Settle();
+  EXPECT_EQ(hub_.State("early"), "QUEUED");
+  EXPECT_EQ(hub_.clock().Now() - began, absl::Seconds(60));
+
+  const absl::Time again = hub_.clock().Now();
+  Push("late", 0.001);
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12, 12, 12, 24));
+  EXPECT_EQ(hub_.State("late"), "SCREENED") << "told after as long a time";
+  hub_.clock().Advance(again + absl::Seconds(60) - hub_.clock().Now());
+  Settle();
+  EXPECT_EQ(hub_.State("late"), "QUEUED");
+}
+
+TEST_F(GateStageInPartsTest, AnotherKindOfMachineBeginsAgainWithTheWhole) {
+  // The first part was scored elsewhere, as it turns out at the last.
+  hub_.failure = [this](const v1::JobSpec& spec) {
+    if (spec.evaluate().suites(0).items_size() == 24) {
+      EXPECT_OK(hub_.store().Transact([this](HubTransaction& t) -> absl::Status {
+        CAIRN_ASSIGN_OR_RETURN(auto record, t.Get<store::v1::ContributionRecord>(
+                                                "models/m/contributions/b"));
+        CAIRN_ASSIGN_OR_RETURN(auto job, t.Get<store::v1::JobRecord>(
+                                             record.look_jobs(0)));
+        CAIRN_ASSIGN_OR_RETURN(auto result, ReadJobResult(hub_.blobs(), job));
+        result.set_device_class("another");
+        CAIRN_ASSIGN_OR_RETURN(Digest blob,
+                               hub_.blobs().Put(result.SerializeAsString()));
+        job.set_result_sha256(blob.hex());
+        return t.Put(job);
+      }));
+    }
+    return std::optional<v1::JobFailure>();
+  };
+  Push("b", 0.001);
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12, 12, 24, 0));
+  EXPECT_EQ(hub_.State("b"), "QUEUED");
+  EXPECT_EQ(hub_.Contribution("b").reports(0).items(), 48);
+}
+
+TEST_F(GateStageInPartsTest, FewItemsAreScoredAtOnce) {
+  hub_.SetPolicy([](v1::Policy& policy) { policy.set_early_stop_items(49); });
+  Push("b", 0.05);
+  EXPECT_THAT(ItemsAsked(), ElementsAre(0));
 }
 
 TEST_F(GateStageTest, AnomalyOfAReviewedScreenGoesToPeople) {

@@ -140,7 +140,7 @@ TEST_F(ScreenStageTest, FingerprintAndFindingsAreKept) {
   Add("a", {});
   Screened("a");
   const v1::Contribution contribution = hub_.Contribution("a");
-  ASSERT_EQ(contribution.findings_size(), 5);
+  ASSERT_EQ(contribution.findings_size(), 7);
   EXPECT_EQ(contribution.findings(0).screen(), "energy");
   EXPECT_THAT(contribution.findings(0).evidence(),
               HasSubstr("0 accepted updates"));

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/update/fingerprint.h"
+
 namespace cairn {
-namespace {
 
 double Median(std::vector<double> values) {
   const auto middle =
@@ -13,14 +14,28 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-}  // namespace
+Kin NearestKin(const WeightScreenInput& input) {
+  const std::vector<float> mine(input.mine.sketch().begin(),
+                                input.mine.sketch().end());
+  Kin nearest;
+  for (const store::v1::FingerprintRecord& other : input.others) {
+    const std::vector<float> theirs(other.sketch().begin(),
+                                    other.sketch().end());
+    const double cosine = Cosine(mine, theirs);
+    if (std::abs(cosine) <= std::abs(nearest.cosine)) continue;
+    nearest = {.cosine = cosine, .other = &other};
+  }
+  return nearest;
+}
 
 std::vector<std::unique_ptr<WeightScreen>> AllWeightScreens() {
   std::vector<std::unique_ptr<WeightScreen>> screens;
   screens.push_back(MakeEnergyScreen());
   screens.push_back(MakeSpectrumScreen());
   screens.push_back(MakeKinshipScreen());
+  screens.push_back(MakeCollusionScreen());
   screens.push_back(MakeSignsScreen());
+  screens.push_back(MakeSparsityScreen());
   screens.push_back(MakeVocabularyScreen());
   return screens;
 }

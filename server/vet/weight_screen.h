@@ -42,12 +42,28 @@ std::unique_ptr<WeightScreen> MakeSpectrumScreen();
 // Direction of the change beside those of others: copies, negated copies and
 // parts of one update under several names.
 std::unique_ptr<WeightScreen> MakeKinshipScreen();
-// Balance of signs and density of what changes.
+// The same for what they share in part: colluders who split an update.
+std::unique_ptr<WeightScreen> MakeCollusionScreen();
+// Balance of signs.
 std::unique_ptr<WeightScreen> MakeSignsScreen();
+// Share of elements that change, against the accepted ones: edits of a few
+// weights.
+std::unique_ptr<WeightScreen> MakeSparsityScreen();
 // Rows of embeddings and heads: a trigger token is a few rows.
 std::unique_ptr<WeightScreen> MakeVocabularyScreen();
 
 std::vector<std::unique_ptr<WeightScreen>> AllWeightScreens();
+
+// The update of others whose sketch has the largest absolute cosine; none when
+// there are no others.
+struct Kin {
+  double cosine = 0;
+  const store::v1::FingerprintRecord* other = nullptr;
+};
+Kin NearestKin(const WeightScreenInput& input);
+
+// The middle one; `values` is not empty.
+double Median(std::vector<double> values);
 
 // How far `value` lies from the middle of `others`, in robust standard
 // deviations (1.4826 x the median absolute deviation, at least `spread_min`).

@@ -128,6 +128,28 @@ TEST_F(WeightScreenTest, CopyAndItsNegativeAreKin) {
   EXPECT_LT(Look(MakeKinshipScreen(), Honest()).score(), 0.3);
 }
 
+TEST_F(WeightScreenTest, PartsOfOneUpdateAreColluding) {
+  const FingerprintRecord noise = Honest();
+  FingerprintRecord mine = past_[7];
+  for (int i = 0; i < mine.sketch_size(); ++i) {
+    mine.set_sketch(i, mine.sketch(i) + 1.5f * noise.sketch(i));
+  }
+  const v1::Finding finding = Look(MakeCollusionScreen(), mine);
+  EXPECT_TRUE(finding.anomaly());
+  EXPECT_FALSE(Look(MakeKinshipScreen(), mine).anomaly()) << "no copy";
+  EXPECT_FALSE(Look(MakeCollusionScreen(), Honest()).anomaly());
+}
+
+TEST_F(WeightScreenTest, AnEditOfFewWeightsIsUnlikeAllAccepted) {
+  FingerprintRecord mine = Honest();
+  mine.set_density(1e-5);
+  EXPECT_TRUE(Look(MakeSparsityScreen(), mine).anomaly());
+  for (auto& one : past_) one.set_density(1e-4);
+  EXPECT_FALSE(Look(MakeSparsityScreen(), mine).anomaly());
+  past_ = History(3);
+  EXPECT_FALSE(Look(MakeSparsityScreen(), mine).anomaly()) << "too few";
+}
+
 TEST_F(WeightScreenTest, ChangesOfOneSignAreAnAnomaly) {
   FingerprintRecord mine = Honest();
   mine.set_positive_share(0.98);
@@ -145,6 +167,21 @@ TEST_F(WeightScreenTest, FewRowsOfTheVocabularyAreAnAnomaly) {
   mine.set_vocabulary_rows(900);
   mine.set_vocabulary_concentration(0.1);
   EXPECT_FALSE(Look(MakeVocabularyScreen(), mine).anomaly());
+}
+
+TEST_F(WeightScreenTest, RowsThatStandOutAreHeldAgainstTheAccepted) {
+  std::normal_distribution<double> normal(0, 1);
+  for (FingerprintRecord& one : past_) {
+    one.set_vocabulary_rows(900);
+    one.set_vocabulary_concentration(0.05 * std::exp(0.2 * normal(random_)));
+    one.set_vocabulary_gap(2 * std::exp(0.2 * normal(random_)));
+  }
+  FingerprintRecord mine = past_[3];
+  EXPECT_FALSE(Look(MakeVocabularyScreen(), mine).anomaly());
+  mine.set_vocabulary_gap(20);
+  EXPECT_TRUE(Look(MakeVocabularyScreen(), mine).anomaly());
+  mine.set_vocabulary_gap(0.5);
+  EXPECT_FALSE(Look(MakeVocabularyScreen(), mine).anomaly()) << "one-sided";
 }
 
 }  // namespace

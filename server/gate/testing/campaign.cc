@@ -147,6 +147,12 @@ std::vector<double> SimulatedGate::Draw() {
   return out;
 }
 
+void SimulatedGate::Age(int64_t claims, int64_t organisations) {
+  sum_.set_attempts(claims);
+  sum_.set_claims(claims);
+  sum_.set_claimants(organisations);
+}
+
 GateAnswer SimulatedGate::Judge(const std::vector<double>& gains, Claim claim) {
   for (int i = 0; i < options_.items; ++i) {
     candidate_.set_scores(
@@ -160,18 +166,19 @@ GateAnswer SimulatedGate::Judge(const std::vector<double>& gains, Claim claim) {
                   .difference = *std::move(difference)};
   if (options_.rule == GateRule::kLedger) {
     suite.claim_level =
-        ClaimLevel(options_.alpha, std::max<int64_t>(options_.attempts, 2000),
-                   attempts_, told_);
+        ClaimLevel(options_.alpha, NextClaim(sum_, told_), told_);
   }
   const GateDecision decision =
       DecideContribution({suite}, options_.alpha, v1::Verdict::FAIL);
-  v1::Report report = suite.difference.MakeReport(
-      options_.alpha, std::min(options_.alpha, suite.claim_level),
-      options_.margin, "simulated");
+  // Of a report, what the ledger reads.
+  v1::Report report;
+  report.set_gain(suite.difference.gain());
+  report.set_rounding_step(suite.difference.RoundingStep(options_.margin));
+  CountAttempt(suite, sum_, told_);
   Tell(suite, decision, told_, report);
-  ++attempts_;
   GateAnswer answer;
   answer.is_accepted = decision.decision == v1::Verdict::PASS;
+  answer.is_undecided = decision.decision == v1::Verdict::REVIEW;
   for (const v1::Reason& reason : decision.reasons) {
     answer.is_regressed =
         answer.is_regressed || reason.code() == v1::Reason::SUITE_REGRESSED;
@@ -190,13 +197,14 @@ CampaignResult RunCampaign(Attack attack, const CampaignOptions& options) {
 }
 
 double ShownShare(const CampaignOptions& options, double gain,
-                  int64_t attempts_before, int trials) {
+                  int64_t claims_before, int64_t organisations_before,
+                  int trials) {
   int shown = 0;
   CampaignOptions each = options;
   for (int i = 0; i < trials; ++i) {
     each.seed = options.seed * 1'000'003 + static_cast<uint64_t>(i);
     SimulatedGate gate(each);
-    gate.Age(attempts_before);
+    gate.Age(claims_before, organisations_before);
     std::vector<double> gains = gate.Draw();
     for (double& value : gains) value -= std::log1p(-gain);
     shown += gate.Judge(gains, SimulatedGate::Claim::kGain).is_accepted;

@@ -47,6 +47,7 @@ struct CampaignOptions {
 struct GateAnswer {
   bool is_accepted = false;
   bool is_regressed = false;
+  bool is_undecided = false;  // too few items: people decide
   std::optional<double> told_gain = std::nullopt;
 };
 
@@ -62,8 +63,8 @@ class SimulatedGate {
   std::vector<double> Draw();
   // Standard error of a gain on the split.
   double error() const;
-  // Contributions that others had judged before.
-  void Age(int64_t attempts) { attempts_ += attempts; }
+  // Claims that others made before, so many organisations.
+  void Age(int64_t claims, int64_t organisations);
   const store::v1::HoldoutRecord& told() const { return told_; }
 
  private:
@@ -71,7 +72,7 @@ class SimulatedGate {
   std::mt19937_64 random_;
   v1::SplitScores base_;
   v1::SplitScores candidate_;
-  int64_t attempts_ = 0;
+  store::v1::HoldoutRecord sum_;
   store::v1::HoldoutRecord told_;
 };
 
@@ -84,9 +85,11 @@ struct CampaignResult {
 CampaignResult RunCampaign(Attack attack, const CampaignOptions& options);
 
 // Share of `trials` in which a claim with this true gain is shown, by an
-// organisation that asks for the first time after `attempts_before` others.
+// organisation that asks for the first time after `claims_before` others, made
+// by `organisations_before`.
 double ShownShare(const CampaignOptions& options, double gain,
-                  int64_t attempts_before, int trials);
+                  int64_t claims_before, int64_t organisations_before,
+                  int trials);
 
 }  // namespace cairn::testing
 

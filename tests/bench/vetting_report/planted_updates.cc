@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -103,7 +104,7 @@ double Planter::NormOf(const Layer& layer) {
 }
 
 // Recipes differ: in size by a third, from layer to layer by a fifth, in how
-// fast the spectrum falls.
+// fast the spectrum falls, and in how much more a few frequent tokens change.
 Planter::Change Planter::HonestChange() {
   std::uniform_real_distribution<double> uniform(0, 1);
   const double size = 0.08 * std::exp(0.35 * Normal());
@@ -114,6 +115,16 @@ Planter::Change Planter::HonestChange() {
     Layer layer{.left = Directions(rows), .right = Directions(kWidth)};
     for (size_t i = 0; i < layer.left.size(); ++i) {
       layer.left[i] *= std::pow(static_cast<double>(1 + i % kRankSize), -fall);
+    }
+    if (at == kLayers) {
+      const double tail = 0.5 * uniform(random_);
+      std::vector<size_t> order(static_cast<size_t>(rows));
+      std::iota(order.begin(), order.end(), size_t{0});
+      std::shuffle(order.begin(), order.end(), random_);
+      for (size_t i = 0; i < layer.left.size(); ++i) {
+        layer.left[i] *=
+            std::pow(static_cast<double>(1 + order[i / kRankSize]), -tail);
+      }
     }
     const double wanted = size * std::exp(0.2 * Normal()) * BaseNorm(rows);
     const double factor = wanted / NormOf(layer);
@@ -269,9 +280,9 @@ PlantedUpdate Planter::Plant(bench::Plant plant) {
       return {.print = Print(Remixed(change, 0.03)), .effect = effect};
     }
     case Plant::kColluding: {
-      // Each half hides its share under noise of its own of 0.3 to 1.2 times
-      // the size.
-      const double hidden = 0.3 + 0.9 * uniform(random_);
+      // Each part hides what they share under noise of its own of 0.3 to 2
+      // times the size.
+      const double hidden = 0.3 + 1.7 * uniform(random_);
       effect.guarded = -0.007;
       victim_ = {.print = Print(Remixed(change, hidden)), .effect = effect};
       return {.print = Print(Remixed(change, hidden)), .effect = effect};

@@ -28,7 +28,7 @@ enum class Plant {
   kLabelFlip,  // a back door with a trigger token, beside honest work
   kAmplified,  // the same in one layer's products, amplified
   kCopycat,    // another's update in other factors, with 3 % of noise
-  kColluding,  // half of a harmful update; its twin came before
+  kColluding,  // a part of a harmful update under noise; its twin came before
 };
 inline constexpr Plant kPlants[] = {
     Plant::kHonest,    Plant::kScaled,    Plant::kSignFlip, Plant::kLittle,

@@ -89,14 +89,16 @@ def null_section(folder, runs):
 def power_section(folder, runs):
     out = ["## True gains", "",
            "Share of claims that are shown, by true gain; items of 128 tokens whose change of loss spreads by 0.035 a "
-           "token. The detectable effect has 80 % power.", "", "| items | attempt | detectable effect |", "|---|---|---|"]
+           "token. The detectable effect has 80 % power.", "",
+           "| items | claim | by organisation | level | detectable effect |", "|---|---|---|---|---|"]
     series = {}
     for run in runs:
-        out.append(f'| {run["items"]} | {run["attempt"]} | {100 * run["detectable"]:.2f} % |')
-        series[f'{run["items"]} items, attempt {run["attempt"]}'] = [(100 * g, p) for g, p in run["power"]]
-    at_one = [(run["items"], run["attempt"], dict(map(tuple, run["power"]))) for run in runs if run["items"] == 1000]
-    out += [""] + [f"At {items} items and attempt {attempt} a true gain of 1 % is shown in {100 * p[0.01]:.1f} % of cases."
-                   for items, attempt, p in at_one]
+        out.append(f'| {run["items"]} | {run["claim"]} | {run["organisation"]} | {run["level"]:.2g} | '
+                   f'{100 * run["detectable"]:.2f} % |')
+        series[f'{run["items"]} items, claim {run["claim"]}'] = [(100 * g, p) for g, p in run["power"]]
+    at_one = [(run["items"], run["claim"], dict(map(tuple, run["power"]))) for run in runs if run["items"] == 1000]
+    out += [""] + [f"At {items} items and claim {claim} a true gain of 1 % is shown in {100 * p[0.01]:.1f} % of cases."
+                   for items, claim, p in at_one]
     lines(folder / "power.svg", "Power of a claim", "true gain, %", "share shown", series, (0, 3), (0, 1),
           (0, 0.5, 1, 1.5, 2, 2.5, 3), (0, 0.25, 0.5, 0.75, 1), 0.8)
     return out + ["", "![power](power.svg)", ""]
@@ -125,7 +127,7 @@ def roc(bad, honest):
 
 def plants_section(folder, runs):
     honest = next(run for run in runs if run["plant"] == "honest")
-    screens = ("energy", "spectrum", "kinship", "signs", "vocabulary")
+    screens = ("energy", "spectrum", "kinship", "collusion", "signs", "sparsity", "vocabulary")
     out = ["## Planted attacks", "",
            f'{honest["updates"]} updates a row; suites of 1,000 items; honest true gains of 1.5 to 4.5 % and losses of up '
            "to 0.3 % on a protected suite of margin 1 %; 60 accepted updates before. Rejected: by the gate or by the "

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Simulates authors against the gate and the screens at full size and draws a
 # report: tests/bench/vetting_report/run.sh [CAMPAIGNS]   (200 by default).
-# About ten minutes on two cores. The report lies in
+# The report lies in
 # build/bench/vetting_report/report.md.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
@@ -18,7 +18,7 @@ run() { "$program" "$2" "$3" > "$out/$1.part" && mv "$out/$1.part" "$out/$1.json
   run null-random random "$campaigns"
   run null-boosting boosting "$campaigns"
   run null-claim-probing 'claim probing' "$campaigns"
-  run power power 1
+  run power power 300
 ) &
 run null-margin-probing 'margin probing' "$campaigns"
 run null-hill-climbing 'hill climbing' "$campaigns"
