@@ -14,6 +14,7 @@
 #include "client/names.h"
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
+#include "core/update/strategies.h"
 
 namespace cairn::cli {
 
@@ -124,7 +125,7 @@ void AddBatchCommands(CommandLine& root) {
       [](Parameters& p, StartOptions& o) {
         p.Argument("MODEL", o.model, "The model");
         p.Option("--strategy", o.strategy,
-                 "average, task_arithmetic, ties (default: the policy's)");
+                 StrategyNames() + " (default: the policy's)");
         p.Option("--param", o.parameters,
                  "Parameter of the strategy, KEY=VALUE; lambda=X fixes lambda");
       },

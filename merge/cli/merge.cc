@@ -54,7 +54,16 @@ constexpr char kDifferences[] =
     "- every tensor of the inputs is written, also those that mergekit's\n"
     "  template of the architecture does not name;\n"
     "- the order in which models are listed changes nothing where the method\n"
-    "  is symmetric.\n";
+    "  is symmetric.\n"
+    "Where profiles differ (density is always the share that is kept):\n"
+    "- ties under paper trims each model as a whole and keeps all that equal\n"
+    "  the cut, elects signs by values before their weights, gives a sum of 0\n"
+    "  the sign of the majority, and divides by the number that agree;\n"
+    "- under peft it trims each tensor, elects by values before their weights\n"
+    "  and divides by the number that agree; so do dare_ties, della and\n"
+    "  breadcrumbs_ties under paper and peft. normalize says nothing there;\n"
+    "- dare_* under paper and peft divide by the density instead of restoring\n"
+    "  the sum of magnitudes.\n";
 
 struct Flags : LocalFlags {
   std::string base;

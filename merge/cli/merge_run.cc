@@ -15,6 +15,7 @@
 #include "core/base/status_util.h"
 #include "core/release/file_policy.h"
 #include "core/release/release_digest.h"
+#include "merge/engine/plan_facts.h"
 #include "merge/peft/adapter_effects.h"
 #include "merge/recipe/output_config.h"
 #include "merge/recipe/recipe_plan.h"
@@ -67,11 +68,27 @@ absl::StatusOr<std::shared_ptr<ModelSource>> OpenDirectory(
   return std::make_shared<ModelSource>(std::move(source));
 }
 
+// Statistics of a model: safetensors with tensors of its names.
+absl::StatusOr<std::shared_ptr<ModelSource>> OpenStatistics(
+    const std::string& path) {
+  CAIRN_ASSIGN_OR_RETURN(SharedSource file, OpenFileSource(path));
+  FileMap files;
+  files["model.safetensors"] = std::move(file);
+  auto opened = Checkpoint::Open(std::move(files));
+  if (!opened.ok()) return LocalFault(Annotate(opened.status(), path));
+  CAIRN_ASSIGN_OR_RETURN(
+      ModelSource source,
+      ModelSource::Open(path,
+                        std::make_shared<Checkpoint>(*std::move(opened))));
+  return std::make_shared<ModelSource>(std::move(source));
+}
+
 // What decides the bytes of a stage, for taking up an interrupted run: the
 // plan, and size and time of the inputs' files.
 std::string StageKey(const MergeStage& stage) {
   Hasher hasher;
-  hasher.Update(absl::StrCat(kCodeVersion, " ", stage.plan.seed, "\n"));
+  hasher.Update(absl::StrCat(kCodeVersion, " ", stage.plan.seed, " ",
+                             stage.plan.care.clip_norm.value_or(-1), "\n"));
   for (const auto& source : stage.plan.sources) {
     hasher.Update(absl::StrCat("source ", source->label(), "\n"));
     for (const auto& [path, file] : source->checkpoint()->files()) {
@@ -87,7 +104,8 @@ std::string StageKey(const MergeStage& stage) {
     hasher.Update(
         absl::StrCat(output.name, " ", DTypeName(output.dtype), " ",
                      DTypeName(output.work_dtype), ShapeText(output.shape), " ",
-                     output.method == nullptr ? "copy" : output.method->name));
+                     output.method == nullptr ? "copy" : output.method->name,
+                     " ", static_cast<int>(output.task.profile)));
     for (const auto& [name, value] : output.task.parameters) {
       hasher.Update(absl::StrCat(" ", name, "=", value));
     }
@@ -222,6 +240,13 @@ absl::Status MergeRun::PlanDocument(size_t document,
       stage.plan,
       PlanRecipe(recipe,
                  {.seed = order_.seed,
+                  .open_statistics =
+                      [&](const std::string& path) {
+                        return OpenStatistics(AbsolutePath(path));
+                      },
+                  .profile = order_.profile == "paper"  ? Profile::kPaper
+                             : order_.profile == "peft" ? Profile::kPeft
+                                                        : Profile::kMergekit,
                   .imitates_mergekit = order_.profile == "mergekit"},
                  open));
   CAIRN_ASSIGN_OR_RETURN(stage.cost, CostOf(stage.plan, options));
@@ -313,6 +338,7 @@ absl::StatusOr<OutputResult> MergeRun::RunStage(MergeStage& stage,
                                                 const std::string& directory,
                                                 const LocalFlags& flags) {
   CAIRN_RETURN_IF_ERROR(BindInputs(stage.plan));
+  CAIRN_RETURN_IF_ERROR(GatherFacts(stage.plan, stage.cost, &is_interrupted));
   std::vector<TensorSpec> tensors;
   for (const PlannedOutput& output : stage.plan.outputs) {
     tensors.push_back(output.spec());

@@ -13,7 +13,7 @@ bool IsForDevice(const PlannedOutput& output, const TensorMethod& method) {
 
 bool IsForDevice(const PlannedOutput& output) {
   if (output.method == nullptr) return false;
-  const auto method = output.method->make(output.task);
+  const auto method = MakeMethod(*output.method, output.task);
   return method.ok() && IsForDevice(output, **method);
 }
 

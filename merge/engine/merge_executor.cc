@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
@@ -13,9 +14,11 @@
 #include "core/release/release_digest.h"
 #include "core/tensor/dtype.h"
 #include "core/tensor/float_kernels.h"
-#include "merge/delta/update_delta.h"
+#include "merge/engine/merge_deltas.h"
 #include "merge/engine/piece_runner.h"
-#include "merge/strategy/merge_strategy.h"
+#include "merge/method/counter_random.h"
+#include "merge/method/tile_math.h"
+#include "merge/strategy/strategy.h"
 
 namespace cairn {
 namespace {
@@ -28,67 +31,11 @@ constexpr char kCodeVersion[] = "cairn-merge-2";
 constexpr int64_t kSurvivalBlock = 4096;
 constexpr int64_t kLoraSurvivalStride = 8;
 
-using Deltas = std::vector<std::unique_ptr<TensorDelta>>;
-
-// The deltas of a planned tensor, in the order of planned.inputs.
-absl::StatusOr<Deltas> OpenDeltas(const MergePlan& plan,
-                                  const PlannedTensor& planned) {
-  Deltas deltas;
-  for (size_t i : planned.inputs) {
-    const MergeInput& input = plan.inputs[i];
-    auto delta =
-        OpenTensorDelta(*input.update, *input.base, planned.tensor->name);
-    if (!delta.ok()) return Annotate(delta.status(), input.contribution);
-    deltas.push_back(*std::move(delta));
-  }
-  return deltas;
-}
-
-// Reads all deltas for a strategy that wants to know them beforehand.
-class PlanScan : public DeltaScan {
- public:
-  explicit PlanScan(const MergePlan& plan) : plan_(plan) {}
-
-  size_t inputs() const override { return plan_.inputs.size(); }
-  int64_t elements() const override { return plan_.head_elements; }
-
-  absl::Status ForEachTile(const Visitor& visit) override {
-    std::vector<std::vector<float>> buffers(
-        static_cast<size_t>(plan_.threads),
-        std::vector<float>(static_cast<size_t>(plan_.tile_elements)));
-    return RunPieces(plan_.threads, static_cast<int64_t>(plan_.tensors.size()),
-                     [&](int worker, int64_t piece) {
-                       return ScanTensor(
-                           plan_.tensors[static_cast<size_t>(piece)], visit,
-                           buffers[static_cast<size_t>(worker)]);
-                     });
-  }
-
- private:
-  absl::Status ScanTensor(const PlannedTensor& planned, const Visitor& visit,
-                          std::vector<float>& buffer) const {
-    CAIRN_ASSIGN_OR_RETURN(Deltas deltas, OpenDeltas(plan_, planned));
-    const int64_t elements = planned.tensor->elements();
-    for (size_t d = 0; d < deltas.size(); ++d) {
-      for (int64_t first = 0; first < elements;) {
-        const int64_t count = std::min(plan_.tile_elements, elements - first);
-        absl::Span<float> tile(buffer.data(), static_cast<size_t>(count));
-        CAIRN_RETURN_IF_ERROR(deltas[d]->Read(first, tile));
-        visit(planned.inputs[d], tile);
-        first += count;
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  const MergePlan& plan_;
-};
-
 // One thread's buffers, used for every tile it merges.
 struct Scratch {
   explicit Scratch(const MergePlan& plan)
-      : bytes(static_cast<size_t>(plan.tile_elements) * 4),
-        head(static_cast<size_t>(plan.tile_elements)),
+      : bytes(static_cast<size_t>(plan.tile_elements_max) * 4),
+        head(static_cast<size_t>(plan.tile_elements_max)),
         sum(head.size()),
         rounded(head.size()),
         deltas(plan.inputs.size(), std::vector<float>(head.size())) {}
@@ -107,12 +54,14 @@ struct TensorResult {
 class Executor {
  public:
   Executor(const MergeRequest& request, const MergePlan& plan,
-           const MergeStrategy& strategy, const TensorSink& sink,
-           const MergeProgress& progress)
+           const Strategy& strategy, const MergeFacts& facts,
+           const TensorSink& sink, const MergeProgress& progress)
       : request_(request),
         plan_(plan),
         strategy_(strategy),
+        facts_(facts),
         coefficients_(strategy.Coefficients()),
+        zeros_(static_cast<size_t>(plan.tile_elements_max)),
         sink_(sink),
         progress_(progress) {}
 
@@ -135,59 +84,112 @@ class Executor {
   }
 
  private:
+  // The tensor's task, bound to this merge.
+  MethodTask TaskOf(const PlannedTensor& planned,
+                    const std::vector<size_t>& participants) const {
+    MethodTask task = strategy_.TaskFor(planned.tensor->shape, participants);
+    task.whole = facts_.whole;
+    for (size_t k = 0; k < participants.size(); ++k) {
+      const std::string hex =
+          Digest::Of(absl::StrCat(plan_.inputs[participants[k]].digest, " ",
+                                  plan_.inputs[participants[k]].contribution))
+              .hex();
+      uint64_t content = 0;
+      (void)absl::SimpleHexAtoi(hex.substr(0, 16), &content);
+      task.inputs[k + 1].random_key =
+          RandomKey(static_cast<uint64_t>(request_.seed), content,
+                    planned.tensor->name);
+    }
+    return task;
+  }
+
   absl::Status MergeTensor(const PlannedTensor& planned, Scratch& scratch,
                            TensorResult& result) {
-    CAIRN_ASSIGN_OR_RETURN(Deltas deltas, OpenDeltas(plan_, planned));
+    CAIRN_ASSIGN_OR_RETURN(
+        const MergeDeltas deltas,
+        MergeDeltas::Open(plan_, planned, facts_.clips));
+    const std::vector<size_t> participants =
+        ParticipantsOf(plan_, planned, strategy_);
+    CAIRN_ASSIGN_OR_RETURN(
+        const std::unique_ptr<TensorMethod> method,
+        strategy_.method().make(TaskOf(planned, participants)));
     const CheckpointTensor& tensor = *planned.tensor;
     const int64_t elements = tensor.elements();
     const int64_t width = DTypeBits(tensor.dtype) / 8;
+    const int64_t step = TileElements(plan_.tile_elements, method->granule());
     result.survival.resize(plan_.inputs.size());
     Hasher hasher;
-    for (int64_t first = 0; first < elements;) {
-      const int64_t count = std::min(plan_.tile_elements, elements - first);
-      absl::Span<char> bytes(scratch.bytes.data(),
-                             static_cast<size_t>(count * width));
-      CAIRN_RETURN_IF_ERROR(
-          MergeTile(planned, deltas, first, bytes, scratch, result.survival));
-      hasher.Update(absl::string_view(bytes.data(), bytes.size()));
-      CAIRN_RETURN_IF_ERROR(sink_(tensor, first * width, bytes));
-      if (progress_) {
-        progress_(bytes_done_ += static_cast<int64_t>(bytes.size()));
+    for (int pass = 0; pass <= method->passes(); ++pass) {
+      for (int64_t first = 0; first < elements; first += step) {
+        InputTile tile = {
+            .first = first,
+            .count = static_cast<size_t>(std::min(step, elements - first)),
+            .inputs = {zeros_.data()}};
+        CAIRN_RETURN_IF_ERROR(ReadTile(deltas, participants, scratch, tile));
+        if (pass < method->passes()) {
+          method->Observe(pass, tile);
+          continue;
+        }
+        absl::Span<char> bytes(scratch.bytes.data(),
+                               tile.count * static_cast<size_t>(width));
+        CAIRN_RETURN_IF_ERROR(
+            MergeTile(planned, tile, *method, bytes, scratch, result.survival));
+        hasher.Update(absl::string_view(bytes.data(), bytes.size()));
+        CAIRN_RETURN_IF_ERROR(sink_(tensor, first * width, bytes));
+        if (progress_) {
+          progress_(bytes_done_ += static_cast<int64_t>(bytes.size()));
+        }
       }
-      first += count;
+      if (pass < method->passes()) {
+        CAIRN_RETURN_IF_ERROR(method->EndPass(pass));
+      }
     }
     result.sha256 = hasher.Finish();
     return absl::OkStatus();
   }
 
+  // The deltas of those who change the tensor, zeros for the others.
+  absl::Status ReadTile(const MergeDeltas& deltas,
+                        const std::vector<size_t>& participants,
+                        Scratch& scratch, InputTile& tile) const {
+    size_t next = 0;
+    for (size_t participant : participants) {
+      if (next == deltas.size() || deltas.input(next) != participant) {
+        tile.inputs.push_back(zeros_.data());
+        continue;
+      }
+      absl::Span<float> values(scratch.deltas[next].data(), tile.count);
+      CAIRN_RETURN_IF_ERROR(deltas.Read(next, tile.first, values));
+      tile.inputs.push_back(values.data());
+      ++next;
+    }
+    return absl::OkStatus();
+  }
+
   // Leaves the merged tile's packed bytes in `bytes`.
-  absl::Status MergeTile(const PlannedTensor& planned, const Deltas& deltas,
-                         int64_t first, absl::Span<char> bytes,
+  absl::Status MergeTile(const PlannedTensor& planned, const InputTile& tile,
+                         TensorMethod& method, absl::Span<char> bytes,
                          Scratch& scratch,
                          std::vector<SurvivalSums>& survival) {
     const CheckpointTensor& tensor = *planned.tensor;
     const int64_t width = DTypeBits(tensor.dtype) / 8;
-    const size_t count = bytes.size() / static_cast<size_t>(width);
-    absl::Span<float> head(scratch.head.data(), count);
-    absl::Span<float> sum(scratch.sum.data(), count);
+    absl::Span<float> head(scratch.head.data(), tile.count);
+    absl::Span<float> sum(scratch.sum.data(), tile.count);
     CAIRN_RETURN_IF_ERROR(
-        request_.head->ReadBytes(tensor.name, first * width, bytes));
+        request_.head->ReadBytes(tensor.name, tile.first * width, bytes));
     ToFloats(tensor.dtype, bytes, head);
-    std::vector<TileDelta> tile;
-    for (size_t d = 0; d < deltas.size(); ++d) {
-      absl::Span<float> values(scratch.deltas[d].data(), count);
-      CAIRN_RETURN_IF_ERROR(deltas[d]->Read(first, values));
-      tile.push_back({planned.inputs[d], values});
+    AddSurvivals(planned, tile, scratch, survival);
+    method.Combine(tile, sum.data());
+    if (strategy_.scale() != 1) {
+      Scale(strategy_.scale(), sum.data(), sum.data(), sum.size());
     }
-    AddSurvivals(tensor.dtype, first, tile, scratch, survival);
-    strategy_.Combine(tile, sum);
     AddScaled(1.0f, head, sum);
     FromFloats(tensor.dtype, sum, bytes);
     if (AllFinite(tensor.dtype, bytes)) return absl::OkStatus();
     return ReasonedError(
         absl::StatusCode::kInvalidArgument, "NON_FINITE",
-        absl::StrCat("elements ", first, " to ",
-                     first + static_cast<int64_t>(count) - 1,
+        absl::StrCat("elements ", tile.first, " to ",
+                     tile.first + static_cast<int64_t>(tile.count) - 1,
                      " of the result hold a value that is not finite in ",
                      DTypeName(tensor.dtype),
                      ": use smaller coefficients, or leave the update out"),
@@ -195,27 +197,32 @@ class Executor {
   }
 
   // Sums what each input's own change would leave behind after rounding.
-  void AddSurvivals(DType dtype, int64_t first,
-                    absl::Span<const TileDelta> tile, Scratch& scratch,
-                    std::vector<SurvivalSums>& survival) {
-    for (const TileDelta& delta : tile) {
+  void AddSurvivals(const PlannedTensor& planned, const InputTile& tile,
+                    Scratch& scratch, std::vector<SurvivalSums>& survival) {
+    const DType dtype = planned.tensor->dtype;
+    for (size_t d = 0; d < planned.inputs.size(); ++d) {
+      const size_t input = planned.inputs[d];
+      const absl::Span<const float> delta(scratch.deltas[d].data(), tile.count);
       const bool is_lora =
-          plan_.inputs[delta.input].update->encoding() == v1::Encoding::LORA;
+          plan_.inputs[input].update->encoding() == v1::Encoding::LORA;
       const int64_t stride = is_lora ? kLoraSurvivalStride : 1;
-      const auto factor = static_cast<float>(coefficients_[delta.input]);
-      const auto count = static_cast<int64_t>(delta.values.size());
-      for (int64_t at = 0; at < count; at += kSurvivalBlock) {
-        if (((first + at) / kSurvivalBlock) % stride != 0) continue;
+      const auto factor = static_cast<float>(coefficients_[input]);
+      const auto count = static_cast<int64_t>(tile.count);
+      int64_t end = 0;
+      for (int64_t at = 0; at < count; at = end) {
+        // Blocks of the tensor, wherever the tile begins.
+        const int64_t block = (tile.first + at) / kSurvivalBlock;
+        end = std::min(count, (block + 1) * kSurvivalBlock - tile.first);
+        if (block % stride != 0) continue;
         const auto begin = static_cast<size_t>(at);
-        const auto size =
-            static_cast<size_t>(std::min(kSurvivalBlock, count - at));
-        absl::Span<const float> values = delta.values.subspan(begin, size);
+        const auto size = static_cast<size_t>(end - at);
+        absl::Span<const float> values = delta.subspan(begin, size);
         absl::Span<const float> head(scratch.head.data() + begin, size);
         absl::Span<float> rounded(scratch.rounded.data(), size);
         std::copy(head.begin(), head.end(), rounded.begin());
         AddScaled(factor, values, rounded);
         RoundTo(dtype, rounded);
-        AddSurvival(factor, values, head, rounded, survival[delta.input]);
+        AddSurvival(factor, values, head, rounded, survival[input]);
       }
     }
   }
@@ -230,8 +237,10 @@ class Executor {
 
   const MergeRequest& request_;
   const MergePlan& plan_;
-  const MergeStrategy& strategy_;
+  const Strategy& strategy_;
+  const MergeFacts& facts_;
   const std::vector<double> coefficients_;
+  const std::vector<float> zeros_;
   const TensorSink& sink_;
   const MergeProgress& progress_;
   std::atomic<int64_t> bytes_done_ = 0;
@@ -245,14 +254,15 @@ double Survived(const SurvivalSums& sums) {
     applied += sums.applied[lane];
   }
   if (!(wanted > 0) || !std::isfinite(applied / wanted)) return 0;
-  return std::clamp(applied / wanted, 0.0, 1.0);
+  // To nine digits, which no order of the sums changes.
+  return std::clamp(std::round(applied / wanted * 1e9) / 1e9, 0.0, 1.0);
 }
 
 v1::MergeRecord MakeRecord(const MergeRequest& request, const MergePlan& plan,
-                           const MergeStrategy& strategy,
+                           const Strategy& strategy, const MergeFacts& facts,
                            const std::vector<SurvivalSums>& survival) {
   v1::MergeRecord record;
-  record.set_strategy(std::string(strategy.name()));
+  record.set_strategy(strategy.name());
   record.mutable_parameters()->insert(strategy.parameters().begin(),
                                       strategy.parameters().end());
   const std::vector<double> coefficients = strategy.Coefficients();
@@ -261,7 +271,7 @@ v1::MergeRecord MakeRecord(const MergeRequest& request, const MergePlan& plan,
     input.set_contribution(plan.inputs[i].contribution);
     input.set_digest(plan.inputs[i].digest);
     input.set_base_digest(plan.inputs[i].base_digest);
-    input.set_coefficient(coefficients[i]);
+    input.set_coefficient(coefficients[i] * facts.clips[i]);
     input.set_survived(Survived(survival[i]));
   }
   record.set_seed(request.seed);
@@ -277,14 +287,9 @@ absl::StatusOr<MergeOutcome> RunMerge(const MergeRequest& request,
                                       const MergePlan& plan,
                                       const TensorSink& sink,
                                       const MergeProgress& progress) {
-  std::vector<double> weights;
-  for (const MergeInput& input : plan.inputs) weights.push_back(input.weight);
-  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<MergeStrategy> strategy,
-                         MakeMergeStrategy(request.strategy, request.parameters,
-                                           std::move(weights)));
-  PlanScan scan(plan);
-  CAIRN_RETURN_IF_ERROR(strategy->Prepare(scan));
-  Executor executor(request, plan, *strategy, sink, progress);
+  CAIRN_ASSIGN_OR_RETURN(const Strategy strategy, StrategyOf(request, plan));
+  CAIRN_ASSIGN_OR_RETURN(const MergeFacts facts, LearnFacts(plan, strategy));
+  Executor executor(request, plan, strategy, facts, sink, progress);
   CAIRN_ASSIGN_OR_RETURN(std::vector<TensorResult> results, executor.Run());
 
   MergeOutcome outcome;
@@ -304,7 +309,7 @@ absl::StatusOr<MergeOutcome> RunMerge(const MergeRequest& request,
   }
   std::sort(outcome.changed.begin(), outcome.changed.end());
   outcome.digest = ReleaseDigest(outcome.tensors, request.head_identity->files);
-  outcome.record = MakeRecord(request, plan, *strategy, survival);
+  outcome.record = MakeRecord(request, plan, strategy, facts, survival);
   outcome.record.set_digest(outcome.digest);
   return outcome;
 }

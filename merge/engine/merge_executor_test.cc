@@ -197,6 +197,11 @@ class MergeExecutorTest : public ::testing::Test {
   std::map<std::string, std::string> bytes_;
 };
 
+class MergeExecutorF32Test : public MergeExecutorTest {
+ protected:
+  MergeExecutorF32Test() : MergeExecutorTest(DType::kF32) {}
+};
+
 double Bf16Ulp(double x) {
   return std::exp2(std::floor(std::log2(std::max(std::fabs(x), 1e-38))) - 7);
 }
@@ -230,22 +235,80 @@ TEST_F(MergeExecutorTest, AStaleUpdateIsItsChangeAgainstItsOwnBase) {
 }
 
 TEST_F(MergeExecutorTest, BytesDoNotDependOnThreadsMemoryOrOrder) {
-  for (const std::string strategy : {"average", "task_arithmetic", "ties"}) {
-    MergeRequest request = Request(strategy);
+  constexpr int64_t small = int64_t{1} << 20;
+  for (const StrategySpec& strategy : AllStrategies()) {
+    SCOPED_TRACE(strategy.name);
+    MergeRequest request =
+        Request(strategy.name, {{"clip_norm", "median"}});
     auto first = Merge(request);
     ASSERT_TRUE(first.ok()) << first.status();
     const auto bytes = bytes_;
     std::reverse(request.inputs.begin(), request.inputs.end());
     for (int threads : {1, 2, 5}) {
-      for (int64_t memory : {int64_t{1} << 20, int64_t{1} << 30}) {
+      for (int64_t memory : {small, int64_t{1} << 30}) {
         auto again =
             Merge(request, {.threads = threads, .memory_bytes = memory});
+        if (GetReason(again.status()).has_value() &&
+            GetReason(again.status())->code == "LIMIT_EXCEEDED") {
+          ASSERT_EQ(memory, small);  // whole matrices take more
+          continue;
+        }
         ASSERT_TRUE(again.ok()) << again.status();
         EXPECT_EQ(bytes_, bytes);
         EXPECT_EQ(again->record.DebugString(), first->record.DebugString());
       }
     }
   }
+}
+
+TEST_F(MergeExecutorF32Test, ClipsUpdatesToTheMedianLength) {
+  const Lora large(10, 0.5f);  // a hundred times the first
+  MergeRequest request =
+      Request("task_arithmetic", {{"clip_norm", "median"}});
+  request.inputs = {Input("a", *first_.update, head_),
+                    Input("b", *second_.update, head_),
+                    Input("c", *large.update, head_)};
+  auto outcome = Merge(request);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  double lengths[3] = {};
+  for (size_t i = 0; i < kRows * kColumns; ++i) {
+    lengths[0] += first_.Delta(i) * first_.Delta(i);
+    lengths[1] += second_.Delta(i) * second_.Delta(i);
+    lengths[2] += large.Delta(i) * large.Delta(i);
+  }
+  const double median = std::sqrt(std::max(lengths[0], lengths[1]));
+  const double clip = median / std::sqrt(lengths[2]);
+  EXPECT_NEAR(outcome->record.inputs(2).coefficient(), clip, 1e-6);
+  EXPECT_EQ(outcome->record.inputs(0).coefficient(), 1.0);
+  const std::vector<float> q = Merged("layers.q.weight");
+  const std::vector<float>& head = head_values_.at("layers.q.weight").floats;
+  for (size_t i = 0; i < q.size(); ++i) {
+    ASSERT_NEAR(static_cast<double>(q[i]),
+                static_cast<double>(head[i]) + first_.Delta(i) +
+                    second_.Delta(i) + clip * large.Delta(i),
+                1e-6);
+  }
+}
+
+TEST_F(MergeExecutorTest, RefusesUpdatesThatAreAsGoodAsEqual) {
+  MergeRequest request = Request("average", {{"duplicates", "refuse"}});
+  EXPECT_TRUE(Merge(request).ok());
+  const Lora again(10, 0.0503f);  // the first, a little longer
+  request.inputs.push_back(Input("d", *again.update, head_));
+  const absl::Status status = Merge(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetReason(status)->code, "DUPLICATE");
+  EXPECT_EQ(GetReason(status)->details.at("contribution"), "contributions/d");
+  request.parameters["duplicates"] = "allow";
+  EXPECT_TRUE(Merge(request).ok());
+}
+
+TEST_F(MergeExecutorTest, WholeMatricesThatDoNotFitAreRefusedByName) {
+  const absl::Status status =
+      PlanMerge(Request("tsv_m"), {.memory_bytes = int64_t{2} << 20}).status();
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(GetReason(status)->code, "LIMIT_EXCEEDED");
+  EXPECT_NE(status.message().find("layers.q.weight"), std::string::npos);
 }
 
 TEST_F(MergeExecutorTest, RecordsInputsByDigestWithFinalFactors) {
@@ -346,11 +409,6 @@ TEST_F(MergeExecutorTest, PassesOnWhatTheSinkSays) {
   });
   EXPECT_TRUE(absl::IsResourceExhausted(outcome.status()));
 }
-
-class MergeExecutorF32Test : public MergeExecutorTest {
- protected:
-  MergeExecutorF32Test() : MergeExecutorTest(DType::kF32) {}
-};
 
 TEST_F(MergeExecutorF32Test, MergesF32Heads) {
   auto outcome = Merge(Request("task_arithmetic"));

@@ -1,6 +1,7 @@
 #include "merge/engine/merge_plan.h"
 
 #include <algorithm>
+#include <numeric>
 #include <tuple>
 #include <utility>
 
@@ -49,24 +50,53 @@ int64_t TileBytes(int64_t tile_elements, size_t inputs) {
   return tile_elements * 4 * (4 + static_cast<int64_t>(inputs));
 }
 
-// Factors that are in memory while the worst tensor is merged, twice for the
-// moment in which they are transposed.
-int64_t FactorBytes(const MergePlan& plan) {
-  int64_t worst = 0;
-  for (const PlannedTensor& planned : plan.tensors) {
-    int64_t sum = 0;
-    for (size_t input : planned.inputs) {
-      sum += 2 * plan.inputs[input].update->FactorBytes(planned.tensor->name);
-    }
-    worst = std::max(worst, sum);
+// What a tensor takes besides tiles: factors, twice for the moment in which
+// they are transposed, and what the method holds.
+struct Need {
+  int64_t fixed = 0;
+  int64_t granule = 1;
+};
+
+absl::StatusOr<Need> NeedOf(const MergePlan& plan, const PlannedTensor& planned,
+                            const Strategy& strategy) {
+  Need need;
+  for (size_t input : planned.inputs) {
+    need.fixed +=
+        2 * plan.inputs[input].update->FactorBytes(planned.tensor->name);
   }
-  return worst;
+  const auto method = strategy.method().make(strategy.TaskFor(
+      planned.tensor->shape, ParticipantsOf(plan, planned, strategy)));
+  if (!method.ok()) {
+    return Annotate(method.status(),
+                    absl::StrCat("strategy ", strategy.name(), ", tensor ",
+                                 planned.tensor->name));
+  }
+  need.fixed += (*method)->memory_bytes();
+  need.granule = (*method)->granule();
+  return need;
 }
 
-absl::Status FitMemory(const MergeOptions& options, MergePlan& plan) {
-  const int64_t factors = FactorBytes(plan);
-  auto need = [&](int threads, int64_t tile) {
-    return threads * (factors + TileBytes(tile, plan.inputs.size()));
+absl::Status FitMemory(const MergeOptions& options, const Strategy& strategy,
+                       MergePlan& plan) {
+  std::vector<Need> needs;
+  for (const PlannedTensor& planned : plan.tensors) {
+    CAIRN_ASSIGN_OR_RETURN(needs.emplace_back(),
+                           NeedOf(plan, planned, strategy));
+  }
+  size_t worst = 0;
+  const auto need = [&](int threads, int64_t tile) {
+    // The most that as many tensors take as there are threads.
+    std::vector<int64_t> each;
+    for (const Need& n : needs) {
+      each.push_back(n.fixed + TileBytes(TileElements(tile, n.granule),
+                                         plan.inputs.size()));
+    }
+    if (each.empty()) return int64_t{0};
+    worst = static_cast<size_t>(std::max_element(each.begin(), each.end()) -
+                                each.begin());
+    std::sort(each.rbegin(), each.rend());
+    each.resize(std::min(each.size(), static_cast<size_t>(threads)));
+    return std::accumulate(each.begin(), each.end(), int64_t{0});
   };
   plan.threads = std::max(1, options.threads);
   plan.tile_elements = kTileElements;
@@ -78,16 +108,44 @@ absl::Status FitMemory(const MergeOptions& options, MergePlan& plan) {
          plan.threads > 1) {
     --plan.threads;
   }
+  for (const Need& n : needs) {
+    plan.tile_elements_max = std::max(
+        plan.tile_elements_max, TileElements(plan.tile_elements, n.granule));
+  }
   plan.memory_bytes = need(plan.threads, plan.tile_elements);
   if (plan.memory_bytes <= options.memory_bytes) return absl::OkStatus();
   return ReasonedError(
       absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
-      absl::StrCat("merging ", plan.inputs.size(), " updates takes ",
-                   plan.memory_bytes, " bytes of memory and ",
+      absl::StrCat("merging ", plan.inputs.size(), " updates by ",
+                   strategy.name(), " takes ", plan.memory_bytes,
+                   " bytes of memory, for tensor ",
+                   plan.tensors[worst].tensor->name, ", and ",
                    options.memory_bytes, " were granted: raise --memory"));
 }
 
 }  // namespace
+
+std::vector<size_t> ParticipantsOf(const MergePlan& plan,
+                                   const PlannedTensor& planned,
+                                   const Strategy& strategy) {
+  if (!strategy.needs_untouched()) return planned.inputs;
+  std::vector<size_t> all(plan.inputs.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  return all;
+}
+
+absl::StatusOr<Strategy> StrategyOf(const MergeRequest& request,
+                                    const MergePlan& plan) {
+  std::vector<double> weights;
+  for (const MergeInput& input : plan.inputs) weights.push_back(input.weight);
+  return Strategy::Make(request.strategy, request.parameters,
+                        std::move(weights));
+}
+
+int64_t TileElements(int64_t tile_elements, int64_t granule) {
+  if (granule <= 1) return tile_elements;
+  return granule * std::max<int64_t>(1, tile_elements / granule);
+}
 
 absl::StatusOr<MergePlan> PlanMerge(const MergeRequest& request,
                                     const MergeOptions& options) {
@@ -123,7 +181,8 @@ absl::StatusOr<MergePlan> PlanMerge(const MergeRequest& request,
   for (const CheckpointTensor& tensor : request.head->tensors()) {
     if (IsNumeric(tensor.dtype)) plan.head_elements += tensor.elements();
   }
-  CAIRN_RETURN_IF_ERROR(FitMemory(options, plan));
+  CAIRN_ASSIGN_OR_RETURN(const Strategy strategy, StrategyOf(request, plan));
+  CAIRN_RETURN_IF_ERROR(FitMemory(options, strategy, plan));
   return plan;
 }
 

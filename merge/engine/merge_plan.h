@@ -11,6 +11,7 @@
 #include "core/tensor/checkpoint.h"
 #include "core/update/update.h"
 #include "merge/engine/model_identity.h"
+#include "merge/strategy/strategy.h"
 
 namespace cairn {
 
@@ -62,6 +63,8 @@ struct MergePlan {
   std::vector<PlannedTensor> tensors;
   // Elements of all numeric tensors of the head.
   int64_t head_elements = 0;
+  // What one thread's buffers hold at most.
+  int64_t tile_elements_max = 0;
   int64_t bytes_written = 0;
   // Threads and buffers that fit the memory.
   int threads = 1;
@@ -69,12 +72,23 @@ struct MergePlan {
   int64_t memory_bytes = 0;
 };
 
-// Checks that every input fits its base and the head. Besides what
-// CheckAgainstBase() returns: FAILED_PRECONDITION with STALE_BASE for an input
+// The inputs of a tensor that the strategy looks at: those that change it, or
+// all.
+std::vector<size_t> ParticipantsOf(const MergePlan& plan,
+                                   const PlannedTensor& planned,
+                                   const Strategy& strategy);
+// The strategy of a request for the inputs of its plan.
+absl::StatusOr<Strategy> StrategyOf(const MergeRequest& request,
+                                    const MergePlan& plan);
+// The tile of a method that has to see `granule` elements together.
+int64_t TileElements(int64_t tile_elements, int64_t granule);
+
+// Checks that every input fits its base and the head, and the strategy. Besides
+// what CheckAgainstBase() and Strategy::Make() return: FAILED_PRECONDITION with STALE_BASE for an input
 // whose tensors the head has not or has in another shape, DTYPE_MISMATCH for a
 // tensor of the head that holds no floating-point numbers, LIMIT_EXCEEDED when
 // the memory is too small even for one thread (the message says what would be
-// enough).
+// enough, and for which tensor).
 absl::StatusOr<MergePlan> PlanMerge(const MergeRequest& request,
                                     const MergeOptions& options);
 

@@ -131,7 +131,7 @@ class OutputTask {
 
   absl::Status Merge() {
     CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<TensorMethod> method,
-                           output_.method->make(output_.task));
+                           MakeMethod(*output_.method, output_.task));
     const int64_t granule = method->granule();
     const int64_t step =
         granule <= 1 ? tile_ : granule * std::max<int64_t>(1, tile_ / granule);

@@ -76,6 +76,11 @@ void Reorder(const std::vector<size_t>& order, PlannedOutput& output) {
     inputs.push_back(std::move(output.inputs[order[to]]));
     tasks.push_back(std::move(output.task.inputs[order[to]]));
   }
+  for (MethodTask::Input& input : tasks) {
+    if (!input.fisher_of) continue;
+    const auto to = std::find(order.begin(), order.end(), *input.fisher_of);
+    input.fisher_of = static_cast<size_t>(to - order.begin());
+  }
   output.inputs = std::move(inputs);
   output.task.inputs = std::move(tasks);
   output.task.base = base;
@@ -91,7 +96,7 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     Need need = {.inputs = output.inputs.size()};
     int passes = 1;
     if (output.method != nullptr) {
-      auto method = output.method->make(output.task);
+      auto method = MakeMethod(*output.method, output.task);
       if (!method.ok()) {
         return Annotate(method.status(),
                         absl::StrCat("tensor ", output.name, ": method ",
@@ -118,6 +123,7 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     needs.push_back(need);
   }
   const int64_t slots = FitSlots(needs, options, cost);
+  size_t worst = 0;  // the tensor that takes the most
   const auto bytes = [&](int threads, int64_t tile) {
     // The most that as many tensors take as there are threads.
     std::vector<int64_t> each;
@@ -125,6 +131,8 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
       each.push_back(kThreadBytes + need.method +
                      TileBytes(TileOf(tile, need.granule), need.inputs));
     }
+    worst = static_cast<size_t>(std::max_element(each.begin(), each.end()) -
+                                each.begin());
     std::sort(each.rbegin(), each.rend());
     each.resize(std::min(each.size(), static_cast<size_t>(threads)));
     return std::accumulate(each.begin(), each.end(), slots);
@@ -144,7 +152,8 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
   return ReasonedError(
       absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
       absl::StrCat("this merge takes ", cost.memory_bytes,
-                   " bytes of memory and ", options.memory_bytes,
+                   " bytes of memory, for tensor ", plan.outputs[worst].name,
+                   ", and ", options.memory_bytes,
                    " were granted: raise --memory"));
 }
 

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/tensor/dtype.h"
+#include "core/update/strategies.h"
 #include "merge/engine/model_source.h"
 #include "merge/engine/tile_device.h"
 #include "merge/method/tensor_method.h"
@@ -44,6 +45,8 @@ struct OutputPlan {
   std::vector<PlannedOutput> outputs;  // sorted by name
   std::string config_json;
   uint64_t seed = 0;
+  // What is done about inputs that are too long or there twice.
+  UpdateCare care = {};
 };
 
 // What running a plan takes.

@@ -133,6 +133,7 @@ MethodSpec Spec(
           .source = source,
           .base = MethodSpec::Base::kRequired,
           .others_min = 1,
+          .is_on_deltas = true,
           .parameters = std::move(parameters),
           .make = make};
 }

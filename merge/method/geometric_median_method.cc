@@ -95,6 +95,7 @@ MethodSpec GeometricMedianMethod() {
               "iteration",
           .base = MethodSpec::Base::kOptional,
           .others_min = 1,
+          .is_on_deltas = true,
           .parameters = {OtherNumber("weight", 1.0, 0, kLargest),
                          {.name = "max_iter",
                           .kind = MethodParameter::Kind::kInteger,

@@ -10,11 +10,15 @@ namespace {
 std::vector<MethodSpec> MakeList() {
   std::vector<MethodSpec> list = TaskVectorMethods();
   for (MethodSpec& spec : ElementwiseMethods()) list.push_back(std::move(spec));
+  for (MethodSpec& spec : IsoMethods()) list.push_back(std::move(spec));
+  for (MethodSpec& spec : KrumMethods()) list.push_back(std::move(spec));
   for (MethodSpec (*make)() :
        {&LinearMethod, &PassthroughMethod, &SlerpMethod, &NuslerpMethod,
         &MultislerpMethod, &KarcherMethod, &ModelStockMethod, &SceMethod,
         &RamMethod, &RamPlusMethod, &NearswapMethod, &ArceeFusionMethod,
-        &GeometricMedianMethod}) {
+        &GeometricMedianMethod, &TsvMethod, &SvcMethod, &KnotsMethod,
+        &OpcmMethod, &RegmeanMethod, &FisherMethod, &DilocoMethod,
+        &PcbMethod}) {
     list.push_back(make());
   }
   std::sort(
@@ -34,7 +38,7 @@ int64_t MethodTask::elements() const {
 std::vector<size_t> MethodTask::Others() const {
   std::vector<size_t> others;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (base != i) others.push_back(i);
+    if (base != i && !inputs[i].fisher_of) others.push_back(i);
   }
   return others;
 }

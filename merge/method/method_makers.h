@@ -19,6 +19,19 @@ MethodSpec RamPlusMethod();
 MethodSpec NearswapMethod();
 MethodSpec ArceeFusionMethod();
 MethodSpec GeometricMedianMethod();
+MethodSpec TsvMethod();
+MethodSpec SvcMethod();
+MethodSpec KnotsMethod();
+MethodSpec OpcmMethod();
+MethodSpec RegmeanMethod();
+MethodSpec FisherMethod();
+MethodSpec DilocoMethod();
+MethodSpec PcbMethod();
+std::vector<MethodSpec> KrumMethods();
+// TIES as the paper's code trims, elects and counts.
+std::unique_ptr<TensorMethod> MakePaperTies(const MethodTask& task);
+// Iso-C and Iso-CTS.
+std::vector<MethodSpec> IsoMethods();
 // MagMax, EMR, Consensus-TA, median and trimmed mean.
 std::vector<MethodSpec> ElementwiseMethods();
 // Task arithmetic, TIES, DARE, DELLA and Breadcrumbs.

@@ -53,6 +53,7 @@ MethodSpec ModelStockMethod() {
               "t = n c / (1 + (n-1) c), c the mean cosine",
           .base = MethodSpec::Base::kRequired,
           .inputs_min = 3,
+          .is_on_deltas = true,
           .parameters = {SharedBool("filter_wise", false)},
           .make = MakeModelStock};
 }

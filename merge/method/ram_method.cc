@@ -118,6 +118,7 @@ MethodSpec RamMethod() {
               "arXiv 2601.13572: sum what one input changed, average "
               "what several did",
           .base = MethodSpec::Base::kRequired,
+          .is_on_deltas = true,
           .parameters = {SharedNumber("epsilon", 1e-5, 0, kLargest)},
           .make = MakeRam<false>};
 }

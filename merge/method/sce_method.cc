@@ -178,6 +178,7 @@ MethodSpec SceMethod() {
   return {.name = "sce",
           .source = "arXiv 2408.07990 (FuseChat): select, calculate, erase",
           .base = MethodSpec::Base::kRequired,
+          .is_on_deltas = true,
           .parameters = {SharedBool("int8_mask", false),
                          SharedNumber("select_topk", 1.0, 0, 1)},
           .make = MakeSce};

@@ -33,6 +33,7 @@ TaskVectorMethod::TaskVectorMethod(
 }
 
 std::optional<ElementFormula> TaskVectorMethod::Formula() const {
+  if (consensus_ == Consensus::kCount) return std::nullopt;
   ElementFormula formula = ElementFormula::Of(
       consensus_ == Consensus::kNone ? ElementKind::kWeightedSum
                                      : ElementKind::kAgreeing,
@@ -120,11 +121,16 @@ void TaskVectorMethod::CombineStrip(const InputTile& tile, size_t begin,
     if (consensus_ == Consensus::kNone) {
       AddScaledTo(weights_[k], delta, out, count);
     } else {
-      Scale(weights_[k], delta, delta, count);
+      if (consensus_ == Consensus::kSum) {
+        Scale(weights_[k], delta, delta, count);
+      }
       weighted.push_back(delta);
     }
   }
-  if (consensus_ == Consensus::kSum) {
+  if (consensus_ == Consensus::kCount) {
+    MeanOfAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
+                   count);
+  } else if (consensus_ == Consensus::kSum) {
     SumAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
                 divisors_.data(), count);
     if (is_normalized_) DivideWhereNotZero(divisors_.data(), out, count);
@@ -139,9 +145,37 @@ using Consensus = TaskVectorMethod::Consensus;
 
 enum class Sparsity { kNone, kMagnitude, kRandom, kOutliers, kRanked };
 
+// Another sparsifier, whose result is multiplied.
+class Multiplied : public Sparsifier {
+ public:
+  Multiplied(std::unique_ptr<Sparsifier> inner, float factor)
+      : inner_(std::move(inner)), factor_(factor) {}
+
+  int64_t granule() const override { return inner_->granule(); }
+  int passes() const override { return inner_->passes(); }
+  int64_t memory_bytes() const override { return inner_->memory_bytes(); }
+  void Observe(int pass, int64_t first, const float* values,
+               size_t count) override {
+    inner_->Observe(pass, first, values, count);
+  }
+  void EndPass(int pass) override { inner_->EndPass(pass); }
+  void Apply(int64_t first, float* values, size_t count) override {
+    inner_->Apply(first, values, count);
+    Scale(factor_, values, values, count);
+  }
+
+ private:
+  const std::unique_ptr<Sparsifier> inner_;
+  const float factor_;
+};
+
 // The name says what kind of task-vector method it is.
 template <Consensus consensus, Sparsity sparsity>
 absl::StatusOr<std::unique_ptr<TensorMethod>> Make(MethodTask task) {
+  if (consensus == Consensus::kSum && sparsity == Sparsity::kMagnitude &&
+      task.profile == Profile::kPaper) {
+    return MakePaperTies(task);
+  }
   const bool is_rescaled = task.Shared("rescale") != 0;
   const int64_t elements = task.elements();
   std::vector<std::unique_ptr<Sparsifier>> sparsifiers;
@@ -152,12 +186,24 @@ absl::StatusOr<std::unique_ptr<TensorMethod>> Make(MethodTask task) {
     if (sparsity == Sparsity::kNone || density >= 1) {
       made = MakeKeepAll();
     } else if (sparsity == Sparsity::kMagnitude) {
-      made = MakeMagnitudeTrim(elements, density, is_rescaled);
+      // peft keeps nothing where mergekit keeps one.
+      const bool is_empty = task.profile == Profile::kPeft &&
+                            density * static_cast<double>(elements) < 1;
+      made = MakeMagnitudeTrim(elements, is_empty ? 0 : density, is_rescaled);
     } else if (sparsity == Sparsity::kOutliers) {
       made = MakeOutlierTrim(elements, density, parameters.at("gamma"),
                              is_rescaled);
     } else if (sparsity == Sparsity::kRandom) {
-      made = MakeRandomDrop(density, task.inputs[i].random_key, is_rescaled);
+      // mergekit restores the sum of magnitudes, the paper and peft divide by
+      // the probability.
+      const bool is_divided =
+          is_rescaled && density > 0 && task.profile != Profile::kMergekit;
+      made = MakeRandomDrop(density, task.inputs[i].random_key,
+                            is_rescaled && !is_divided);
+      if (is_divided) {
+        made = std::make_unique<Multiplied>(std::move(made),
+                                            static_cast<float>(1 / density));
+      }
     } else {
       const double epsilon = parameters.at("epsilon");
       if (density > 0 && (density + epsilon >= 1 || density - epsilon <= 0)) {
@@ -170,7 +216,11 @@ absl::StatusOr<std::unique_ptr<TensorMethod>> Make(MethodTask task) {
     }
     sparsifiers.push_back(std::move(made));
   }
-  return std::make_unique<TaskVectorMethod>(std::move(task), consensus,
+  const Consensus chosen =
+      consensus == Consensus::kSum && task.profile != Profile::kMergekit
+          ? Consensus::kCount
+          : consensus;
+  return std::make_unique<TaskVectorMethod>(std::move(task), chosen,
                                             std::move(sparsifiers));
 }
 
@@ -218,6 +268,7 @@ std::vector<MethodSpec> TaskVectorMethods() {
         .base = MethodSpec::Base::kRequired,
         .is_random = row.sparsity == Sparsity::kRandom ||
                      row.sparsity == Sparsity::kRanked,
+        .is_on_deltas = true,
         .parameters = {SharedBool("int8_mask", false),
                        SharedBool("normalize", row.is_normalized),
                        SharedBool("rescale", row.is_rescaled),

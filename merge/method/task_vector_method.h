@@ -13,7 +13,10 @@ namespace cairn {
 // arithmetic, and TIES when signs are elected. One sparsifier an input.
 class TaskVectorMethod : public TensorMethod {
  public:
-  enum class Consensus { kNone, kSum };
+  // kSum: signs are elected by weighted values, and the divisor is the sum of
+  // the weights that agree, as in mergekit. kCount: by values alone, and the
+  // divisor is the number of inputs that agree, as in peft and the papers.
+  enum class Consensus { kNone, kSum, kCount };
 
   TaskVectorMethod(MethodTask task, Consensus consensus,
                    std::vector<std::unique_ptr<Sparsifier>> sparsifiers);

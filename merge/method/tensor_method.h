@@ -17,11 +17,32 @@
 
 namespace cairn {
 
+// A tensor beside those that are merged, which is read as a whole.
+class WholeTensor {
+ public:
+  virtual ~WholeTensor() = default;
+  virtual const std::vector<int64_t>& shape() const = 0;
+  // Elements from `first` on. Thread-safe.
+  virtual absl::Status Read(int64_t first, absl::Span<float> out) const = 0;
+};
+
+struct WholeModel;
+
+// Whose meaning a method has where tools and papers differ under one name.
+enum class Profile { kMergekit, kPaper, kPeft };
+
 // One tensor that is to be merged from several.
 struct MethodTask {
   struct Input {
-    std::map<std::string, double> parameters;
+    std::map<std::string, double> parameters = {};
     uint64_t random_key = 0;  // of this input's stream for this tensor
+    size_t participant = 0;  // in `whole`
+    // A factor on this model's task vector, before anything else.
+    double clip = 1;
+    // This input is no model but the Fisher diagonal of that one.
+    std::optional<size_t> fisher_of = {};
+    // Gram matrix of what the layer got as input, of this model; may be null.
+    std::shared_ptr<const WholeTensor> gram = {};
   };
 
   std::vector<int64_t> shape;
@@ -29,10 +50,13 @@ struct MethodTask {
   // Which of them is the base; none: the method has no use for one.
   std::optional<size_t> base;
   std::map<std::string, double> parameters;  // that all inputs share
+  Profile profile = Profile::kMergekit;
+  // For methods that need it; null while a merge is planned from headers.
+  std::shared_ptr<const WholeModel> whole = {};
 
   int64_t elements() const;
   double Shared(const std::string& name) const { return parameters.at(name); }
-  // The inputs but for the base.
+  // The models but for the base.
   std::vector<size_t> Others() const;
 };
 
@@ -81,7 +105,12 @@ class TensorMethod {
 // A parameter of a method.
 struct MethodParameter {
   enum class Scope { kShared, kInput, kOther };  // kOther: all but the base
-  enum class Kind { kNumber, kInteger, kBool };
+  // The files are safetensors that hold, under the names of the model's
+  // tensors, their Fisher diagonals or the Gram matrices of their inputs.
+  enum class Kind { kNumber, kInteger, kBool, kFisherFile, kGramFile };
+  bool is_file() const {
+    return kind == Kind::kFisherFile || kind == Kind::kGramFile;
+  }
 
   std::string name;
   Scope scope = Scope::kShared;
@@ -107,11 +136,20 @@ struct MethodSpec {
   // order of their own.
   bool is_symmetric = true;
   bool is_random = false;
+  // Whether it depends on the models' differences from the base alone, so that
+  // updates can be merged by it.
+  bool is_on_deltas = false;
+  // Whether it chooses by the inner products of whole models.
+  bool needs_products = false;
   std::vector<MethodParameter> parameters = {};
   absl::StatusOr<std::unique_ptr<TensorMethod>> (*make)(MethodTask) = nullptr;
 
   const MethodParameter* Find(absl::string_view parameter) const;
 };
+
+// The method for a task, over clipped task vectors where the task says so.
+absl::StatusOr<std::unique_ptr<TensorMethod>> MakeMethod(const MethodSpec& spec,
+                                                         MethodTask task);
 
 // All methods, sorted by name.
 absl::Span<const MethodSpec> AllMethods();

@@ -6,11 +6,13 @@
 
 #include "gtest/gtest.h"
 #include "merge/method/testing/method_cases.h"
+#include "merge/method/testing/run_method.h"
 #include "merge/method/tile_math.h"
 
 namespace cairn {
 namespace {
 
+using testing::AddFisher;
 using testing::InputsFor;
 using testing::RandomTensors;
 using testing::RunMethod;
@@ -21,8 +23,9 @@ TEST(TensorMethodTest, EveryMethodIsIndependentOfTiles) {
   for (const MethodSpec& spec : AllMethods()) {
     const size_t inputs = InputsFor(spec);
     const std::vector<int64_t> shape = {90, 300};
-    const Tensors tensors = RandomTensors(inputs, 90 * 300);
-    const MethodTask task = Task(spec, shape, inputs);
+    Tensors tensors = RandomTensors(inputs, 90 * 300);
+    MethodTask task = Task(spec, shape, inputs);
+    AddFisher(spec, task, tensors);
     const std::vector<float> whole = RunMethod(spec, task, tensors, 90 * 300);
     for (const size_t tile : {kSumBlock, 3 * kSumBlock}) {
       EXPECT_EQ(RunMethod(spec, task, tensors, tile), whole) << spec.name;
@@ -34,8 +37,9 @@ TEST(TensorMethodTest, EveryMethodKeepsEqualInputs) {
   for (const MethodSpec& spec : AllMethods()) {
     if (spec.name == "multislerp") continue;  // has no direction then
     const size_t inputs = InputsFor(spec);
-    const Tensors tensors = RandomTensors(inputs, 600, 0.0f);
+    Tensors tensors = RandomTensors(inputs, 600, 0.0f);
     MethodTask task = Task(spec, {20, 30}, inputs);
+    AddFisher(spec, task, tensors);
     const std::vector<float> got = RunMethod(spec, task, tensors, 600);
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_NEAR(got[i], tensors[0][i], 1e-5f) << spec.name;
@@ -50,7 +54,8 @@ TEST(TensorMethodTest, EveryMethodTakesOddShapes) {
       const size_t inputs = InputsFor(spec);
       MethodTask task = Task(spec, shape, inputs);
       const auto elements = static_cast<size_t>(task.elements());
-      const Tensors tensors = RandomTensors(inputs, elements);
+      Tensors tensors = RandomTensors(inputs, elements);
+      AddFisher(spec, task, tensors);
       for (float value : RunMethod(spec, task, tensors, 4096)) {
         EXPECT_TRUE(std::isfinite(value)) << spec.name << shape.size();
       }
@@ -143,6 +148,48 @@ TEST(TensorMethodTest, RefusesParametersThatDoNotGoTogether) {
   task.inputs[0].parameters["weight"] = 1;
   task.inputs[1].parameters["weight"] = -1;
   EXPECT_FALSE(linear.make(task).ok());
+  for (const char* mark : {"merged", "momentum"}) {
+    const MethodSpec& spec =
+        *FindMethod(mark == absl::string_view("merged") ? "svc" : "diloco");
+    task = Task(spec, {4, 4}, 3);
+    task.inputs[1].parameters[mark] = task.inputs[2].parameters[mark] = 1;
+    EXPECT_FALSE(spec.make(task).ok()) << mark;
+  }
+}
+
+TEST(TensorMethodTest, StatisticsAreCheckedBeforeTheyCount) {
+  const MethodSpec& fisher = *FindMethod("fisher");
+  Tensors tensors = RandomTensors(3, 16);
+  MethodTask task = Task(fisher, {4, 4}, 3);
+  EXPECT_FALSE(fisher.make(task).ok());  // none is there
+  AddFisher(fisher, task, tensors);
+  EXPECT_TRUE(testing::TryMethod(fisher, task, tensors, 16).ok());
+  tensors[4][7] = -1;
+  EXPECT_FALSE(testing::TryMethod(fisher, task, tensors, 16).ok());
+
+  const MethodSpec& regmean = *FindMethod("regmean");
+  task = Task(regmean, {2, 3}, 3);
+  const auto gram = [](int64_t size) {
+    std::vector<float> values(static_cast<size_t>(size * size));
+    for (int64_t i = 0; i < size; ++i) {
+      values[static_cast<size_t>(i * size + i)] = 1;
+    }
+    return std::make_shared<testing::FakeWholeTensor>(
+        std::vector<int64_t>{size, size}, std::move(values));
+  };
+  tensors = RandomTensors(3, 6);
+  task.inputs[1].gram = gram(3);
+  EXPECT_FALSE(regmean.make(task).ok());  // of one model only
+  task.inputs[2].gram = gram(4);
+  EXPECT_FALSE(regmean.make(task).ok());  // of a wrong shape
+  task.inputs[2].gram = gram(3);
+  // Of equal Gram matrices comes the mean.
+  for (auto& input : task.inputs) input.parameters["weight"] = 1;
+  MethodTask averaged = task;
+  averaged.parameters["matrix"] = 0;
+  const std::vector<float> got = RunMethod(regmean, task, tensors, 6);
+  const std::vector<float> want = RunMethod(regmean, averaged, tensors, 6);
+  for (size_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-6f);
 }
 
 }  // namespace

@@ -109,6 +109,37 @@ CAIRN_VECTOR_CLONES void SumAgreeing(const float* const* d,
   }
 }
 
+CAIRN_VECTOR_CLONES void MeanOfAgreeing(const float* const* d,
+                                        const float* weights, size_t n,
+                                        float* mixed, size_t count) {
+  constexpr size_t kStrip = 256;
+  for (size_t begin = 0; begin < count; begin += kStrip) {
+    const size_t strip = std::min(kStrip, count - begin);
+    float sign[kStrip], agreeing[kStrip];
+    std::fill_n(sign, strip, 0.0f);
+    std::fill_n(agreeing, strip, 0.0f);
+    for (size_t k = 0; k < n; ++k) {
+      const float* values = d[k] + begin;
+      for (size_t i = 0; i < strip; ++i) sign[i] += values[i];
+    }
+    for (size_t i = 0; i < strip; ++i) sign[i] = sign[i] >= 0 ? 1.0f : -1.0f;
+    float* out = mixed + begin;
+    std::fill_n(out, strip, 0.0f);
+    for (size_t k = 0; k < n; ++k) {
+      const float* values = d[k] + begin;
+      const float weight = weights[k];
+      for (size_t i = 0; i < strip; ++i) {
+        const bool agrees = values[i] * sign[i] > 0;
+        out[i] += agrees ? weight * values[i] : 0.0f;
+        agreeing[i] += agrees ? 1.0f : 0.0f;
+      }
+    }
+    for (size_t i = 0; i < strip; ++i) {
+      out[i] /= agreeing[i] == 0 ? 1.0f : agreeing[i];
+    }
+  }
+}
+
 CAIRN_VECTOR_CLONES void DivideWhereNotZero(const float* divisor, float* values,
                                             size_t count) {
   for (size_t i = 0; i < count; ++i) {

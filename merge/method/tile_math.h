@@ -36,6 +36,11 @@ void AddL1(const float* a, size_t count, double& total);
 void SumAgreeing(const float* const* d, const float* weights, size_t n,
                  float* mixed, float* divisor, size_t count);
 
+// Likewise with signs elected by the deltas as they are, before their weights:
+// mixed is the weighted sum of those of the elected sign over their number.
+void MeanOfAgreeing(const float* const* d, const float* weights, size_t n,
+                    float* mixed, size_t count);
+
 // values /= divisor, where divisor is not zero.
 void DivideWhereNotZero(const float* divisor, float* values, size_t count);
 

@@ -36,7 +36,8 @@ class RecipeReader {
         CheckKeys(root, "recipe",
                   {"name", "merge_method", "base_model", "models", "slices",
                    "modules", "parameters", "dtype", "out_dtype",
-                   "tokenizer_source", "tokenizer", "chat_template"}));
+                   "tokenizer_source", "tokenizer", "chat_template",
+                   "clip_norm", "duplicates", "duplicate_cosine"}));
     Recipe recipe;
     CAIRN_RETURN_IF_ERROR(ReadText(root, "name", recipe.name));
     CAIRN_RETURN_IF_ERROR(ReadText(root, "merge_method", recipe.method));
@@ -59,6 +60,7 @@ class RecipeReader {
                                 "are taken from the base or, with "
                                 "tokenizer_source, from a model"));
     }
+    CAIRN_RETURN_IF_ERROR(ReadCare(root, recipe));
     CAIRN_RETURN_IF_ERROR(ReadParameters(root, recipe.parameters));
     CAIRN_RETURN_IF_ERROR(ReadBody(root, recipe));
     return recipe;
@@ -116,6 +118,26 @@ class RecipeReader {
     return absl::OkStatus();
   }
 
+  absl::Status ReadCare(const YAML::Node& root, Recipe& recipe) const {
+    StrategyParameters given;
+    for (const char* key : {"clip_norm", "duplicates", "duplicate_cosine"}) {
+      std::string text;
+      CAIRN_RETURN_IF_ERROR(ReadText(root, key, text));
+      if (text.empty()) continue;
+      given[key] = text;
+      const absl::Status fits = CheckCare(given);
+      if (!fits.ok()) return Error(root[key], std::string(fits.message()));
+      if (method_->base == MethodSpec::Base::kIgnored) {
+        return Error(root[key],
+                     absl::StrCat(key, " is about differences from a base, and "
+                                       "method ",
+                                  method_->name, " has none"));
+      }
+    }
+    recipe.care = CareOf(given);
+    return absl::OkStatus();
+  }
+
   // A model: a text, or {model: ..., lora: ...} with paths.
   absl::Status ReadModel(const YAML::Node& map, const char* key,
                          std::string& out) const {
@@ -145,7 +167,10 @@ class RecipeReader {
                                         "float16 and bfloat16"));
   }
 
-  absl::Status ReadParameters(const YAML::Node& map, ParameterSettings& out) {
+  // `files`: where those parameters go that name a file; null: none may.
+  absl::Status ReadParameters(const YAML::Node& map, ParameterSettings& out,
+                              std::map<std::string, std::string>* files =
+                                  nullptr) {
     const YAML::Node node = map["parameters"];
     if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
     if (!node.IsMap()) return Error(node, "parameters must be a mapping");
@@ -164,7 +189,16 @@ class RecipeReader {
                               }))));
         continue;
       }
-      CAIRN_RETURN_IF_ERROR(ReadSetting(entry.second, *parameter, out[name]));
+      if (!parameter->is_file()) {
+        CAIRN_RETURN_IF_ERROR(ReadSetting(entry.second, *parameter, out[name]));
+        continue;
+      }
+      if (files == nullptr || !entry.second.IsScalar()) {
+        return Error(entry.first,
+                     absl::StrCat("parameter ", name,
+                                  " names a file and belongs to one model"));
+      }
+      (*files)[name] = entry.second.as<std::string>();
     }
     return absl::OkStatus();
   }
@@ -258,7 +292,7 @@ class RecipeReader {
     CAIRN_RETURN_IF_ERROR(CheckKeys(node, "source", keys));
     CAIRN_RETURN_IF_ERROR(ReadModel(node, "model", out.model));
     if (out.model.empty()) return Error(node, "a source has no model");
-    CAIRN_RETURN_IF_ERROR(ReadParameters(node, out.parameters));
+    CAIRN_RETURN_IF_ERROR(ReadParameters(node, out.parameters, &out.files));
     if (!has_layers) return absl::OkStatus();
     const YAML::Node range = node["layer_range"];
     if (!range.IsSequence() || range.size() != 2) {

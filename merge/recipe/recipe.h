@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/update/strategies.h"
 
 namespace cairn {
 
@@ -37,6 +38,7 @@ struct RecipeSource {
   std::string model;                                  // as written
   std::optional<std::pair<int64_t, int64_t>> layers;  // [first, last)
   ParameterSettings parameters;
+  std::map<std::string, std::string> files = {};  // parameters that name one
 };
 
 // Some layers of the result: layer i is made of layer i of every source.
@@ -57,6 +59,8 @@ struct Recipe {
   ParameterSettings parameters;
   std::string dtype, out_dtype;  // "" or a name such as "bfloat16"
   std::string tokenizer_source;  // "", "base", "union" or a model
+  // clip_norm, duplicates and duplicate_cosine, which mergekit has not.
+  UpdateCare care;
 };
 
 enum class UnknownKeys { kRefuse, kWarn };

@@ -40,6 +40,25 @@ int64_t CountLayers(const ModelSource& model) {
   return layers;
 }
 
+// A tensor of a source, whole.
+class SourceWholeTensor : public WholeTensor {
+ public:
+  SourceWholeTensor(std::shared_ptr<const ModelSource> source,
+                    const SourceTensor& tensor)
+      : source_(std::move(source)), tensor_(tensor) {}
+  const std::vector<int64_t>& shape() const override {
+    return tensor_.spec.shape;
+  }
+  absl::Status Read(int64_t first, absl::Span<float> out) const override {
+    std::vector<char> raw;
+    return source_->Read(tensor_, first, out, raw);
+  }
+
+ private:
+  const std::shared_ptr<const ModelSource> source_;
+  const SourceTensor& tensor_;
+};
+
 class RecipePlanner {
  public:
   RecipePlanner(const Recipe& recipe, const RecipeOptions& options,
@@ -248,6 +267,7 @@ class RecipePlanner {
                            ChooseTypes(slice, found, output));
     if (is_merged) {
       CAIRN_RETURN_IF_ERROR(FillTask(slice, tensors, t, output));
+      CAIRN_RETURN_IF_ERROR(AddStatistics(slice, tensors, output));
     }
     plan_.outputs.push_back(std::move(output));
     return absl::OkStatus();
@@ -319,6 +339,7 @@ class RecipePlanner {
     output.method = &method_;
     MethodTask& task = output.task;
     task.shape = output.shape;
+    task.profile = options_.profile;
     task.inputs.resize(tensors.size());
     for (size_t s = 0; s < tensors.size(); ++s) {
       if (method_.base != MethodSpec::Base::kIgnored &&
@@ -327,6 +348,7 @@ class RecipePlanner {
       }
     }
     for (const MethodParameter& parameter : method_.parameters) {
+      if (parameter.is_file()) continue;
       if (parameter.scope == Scope::kShared) {
         CAIRN_RETURN_IF_ERROR(Resolve(slice, parameter, nullptr, output.name, t,
                                       task.parameters));
@@ -340,6 +362,47 @@ class RecipePlanner {
       }
     }
     return absl::OkStatus();
+  }
+
+  // What the models' files of statistics say about a tensor.
+  absl::Status AddStatistics(const RecipeSlice& slice,
+                             const std::vector<std::string>& tensors,
+                             PlannedOutput& output) {
+    for (size_t s = 0; s < tensors.size(); ++s) {
+      for (const auto& [name, path] : slice.sources[s].files) {
+        CAIRN_ASSIGN_OR_RETURN(const size_t index, StatisticsIndex(path));
+        const SourceTensor* found = plan_.sources[index]->Find(tensors[s]);
+        const auto kind = method_.Find(name)->kind;
+        if (kind == MethodParameter::Kind::kGramFile) {
+          if (found == nullptr) continue;
+          output.task.inputs[s].gram = std::make_shared<SourceWholeTensor>(
+              plan_.sources[index], *found);
+          continue;
+        }
+        if (output.task.base == s) continue;
+        if (found == nullptr || found->spec.shape != output.shape) {
+          return ReasonedError(
+              absl::StatusCode::kInvalidArgument,
+              found == nullptr ? "UNKNOWN_TENSOR" : "SHAPE_MISMATCH",
+              absl::StrCat(path, " has no tensor ", tensors[s],
+                           " of the shape ", ShapeText(output.shape)),
+              {{"tensor", tensors[s]}});
+        }
+        output.inputs.push_back({.source = index, .tensor = tensors[s]});
+        output.task.inputs.push_back({.fisher_of = s});
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<size_t> StatisticsIndex(const std::string& path) {
+    const std::string key = absl::StrCat("statistics ", path);
+    const auto found = index_.find(key);
+    if (found != index_.end()) return found->second;
+    CAIRN_ASSIGN_OR_RETURN(std::shared_ptr<ModelSource> source,
+                           options_.open_statistics(path));
+    plan_.sources.push_back(std::move(source));
+    return index_[key] = plan_.sources.size() - 1;
   }
 
   // From the narrowest scope that has a value for the tensor.
@@ -408,6 +471,7 @@ absl::StatusOr<OutputPlan> PlanRecipe(const Recipe& recipe,
   CAIRN_ASSIGN_OR_RETURN(OutputPlan plan,
                          RecipePlanner(recipe, options, open).Plan());
   plan.seed = options.seed;
+  plan.care = recipe.care;
   return plan;
 }
 

@@ -17,6 +17,11 @@ using SourceOpener = std::function<absl::StatusOr<std::shared_ptr<ModelSource>>(
 
 struct RecipeOptions {
   uint64_t seed = 0;
+  // Opens a file of statistics that a parameter names; its tensors have the
+  // names of those that they are about.
+  SourceOpener open_statistics = {};
+  // Whose meaning methods have where tools and papers differ.
+  Profile profile = Profile::kMergekit;
   // Does what mergekit does where that is not what its recipes say: tensors
   // after the layers are merged of only as many of the last slice's sources as
   // the first slice has.

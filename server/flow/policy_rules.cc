@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/status_macros.h"
+#include "core/update/strategies.h"
 
 namespace cairn {
 namespace {
@@ -21,8 +22,11 @@ constexpr int kGateAttempts = 2'000;
 constexpr int kEarlyStopItems = 2'000;
 
 const Choices& Strategies() {
-  static const auto* const kSet =
-      new Choices{"average", "task_arithmetic", "ties"};
+  static const auto* const kSet = [] {
+    auto* names = new Choices;
+    for (const StrategySpec& spec : AllStrategies()) names->insert(spec.name);
+    return names;
+  }();
   return *kSet;
 }
 

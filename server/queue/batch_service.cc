@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "core/update/strategies.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/resource_names.h"
 
@@ -22,34 +23,22 @@ constexpr size_t kMembersMax = 64;
 constexpr size_t kQueueScanned = 10'000;
 constexpr char kDefaultStrategy[] = "task_arithmetic";
 
-// The parameters that each strategy has.
+// Besides what CompleteStrategy() checks, a hub's lambda is above 0.
 absl::Status CheckStrategy(
     const std::string& strategy,
     const google::protobuf::Map<std::string, std::string>& parameters) {
-  const bool is_average = strategy == "average";
-  const bool is_ties = strategy == "ties";
-  if (!is_average && !is_ties && strategy != kDefaultStrategy) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("strategy '", strategy,
-                     "' is not one of average, task_arithmetic, ties"));
+  CAIRN_ASSIGN_OR_RETURN(
+      const StrategyParameters complete,
+      CompleteStrategy(strategy, {parameters.begin(), parameters.end()}));
+  const auto lambda = complete.find("lambda");
+  double value = 1;
+  if (lambda == complete.end() ||
+      (absl::SimpleAtod(lambda->second, &value) && value > 0 && value <= 10)) {
+    return absl::OkStatus();
   }
-  for (const auto& [key, text] : parameters) {
-    double value = 0;
-    if (!absl::SimpleAtod(text, &value)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("parameter ", key, " is '", text, "', not a number"));
-    }
-    const bool fits =
-        (key == "lambda" && !is_average && value > 0 && value <= 10) ||
-        (key == "density" && is_ties && value > 0 && value <= 1);
-    if (!fits) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "parameter ", key, "=", text, " does not fit strategy ", strategy,
-          ": task_arithmetic has lambda in (0, 10], ties also density in "
-          "(0, 1], average has none"));
-    }
-  }
-  return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("parameter lambda=", lambda->second,
+                   " must be above 0 and at most 10"));
 }
 
 absl::StatusOr<std::vector<ContributionRecord>> TakeQueued(

@@ -480,7 +480,7 @@ TEST_F(BatchStageTest, BadParametersAreNamed) {
   request.set_strategy("blend");
   EXPECT_THAT(
       std::string(batches.Start(Maintainer(), request).status().message()),
-      HasSubstr("'blend'"));
+      HasSubstr("\"blend\"; there are average"));
 }
 
 TEST_F(BatchStageTest, HeldContributionsStayInTheQueue) {

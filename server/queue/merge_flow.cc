@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "core/base/failpoint.h"
+#include "core/update/strategies.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
@@ -126,7 +127,8 @@ absl::StatusOr<bool> MergeFlow::Form(BatchRecord batch) {
   if (suites.empty()) return NoGain(std::move(batch), {NoSuites()});
   const v1::Policy& policy = model.model().policy();
   batch.set_head(head.release().name());
-  batch.set_parameters_fixed(batch.batch().strategy() == "average" ||
+  const StrategySpec* strategy = FindStrategy(batch.batch().strategy());
+  batch.set_parameters_fixed((strategy != nullptr && !strategy->has_lambda()) ||
                              batch.batch().parameters().contains(kLambda));
   JobRequest request{.model = batch.model(), .subject = batch.batch().name()};
   if (!batch.parameters_fixed()) {

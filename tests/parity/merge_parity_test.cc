@@ -99,6 +99,59 @@ TEST_F(MergeParity, EveryRecipeGivesWhatMergekitGives) {
   }
 }
 
+// make_paper_goldens.py wrote these.
+TEST_F(MergeParity, WholeModelsFollowThePapers) {
+  const fs::path papers = data_.parent_path() / "papers";
+  const auto recipes =
+      nlohmann::json::parse(ReadFile(papers / "recipes.json").value());
+  for (const auto& [name, entry] : recipes.items()) {
+    SCOPED_TRACE(name);
+    std::string text = absl::StrReplaceAll(entry[1].get<std::string>(),
+                                           {{"$DATA", papers.string()}});
+    for (const char* model : {"B", "M1", "M2", "M3"}) {
+      text = absl::StrReplaceAll(text, {{absl::StrCat("$", model),
+                                         (data_ / "models" / model).string()}});
+    }
+    const std::string recipe = scratch_ / (name + ".yml");
+    ASSERT_TRUE(WriteFile(recipe, text).ok());
+    for (const char* threads : {"1", "3"}) {
+      const std::string out = scratch_ / absl::StrCat(name, threads);
+      Merge({recipe, out, "--profile", entry[0].get<std::string>(), "--threads",
+             threads});
+      ExpectNear(Checkpoint::OpenDirectory(out).value(),
+                 Golden("../papers/" + name + ".safetensors"));
+    }
+    EXPECT_EQ(ReadFile(scratch_ / (name + "1") / "model.safetensors").value(),
+              ReadFile(scratch_ / (name + "3") / "model.safetensors").value());
+  }
+}
+
+TEST_F(MergeParity, RefusesModelsThatAreThereTwice) {
+  const std::string model = data_ / "models";
+  const std::string recipe = scratch_ / "recipe.yml";
+  const auto merge = [&](absl::string_view other, absl::string_view last) {
+    EXPECT_TRUE(
+        WriteFile(recipe, absl::StrCat(
+                              "merge_method: task_arithmetic\nbase_model: ",
+                              model, "/B\nmodels:\n  - model: ", model,
+                              "/M1\n  - model: ", other,
+                              "\nparameters: {weight: 1.0}\n", last))
+            .ok());
+    return testing::RunProcess(
+        {std::string(std::getenv("CAIRN_BIN")) + "/cairn-merge", recipe,
+         scratch_ / "out"},
+        {}, absl::Seconds(30));
+  };
+  fs::copy(data_ / "models/M1", scratch_ / "copy");
+  const testing::ProcessResult refused =
+      merge((scratch_ / "copy").string(), "duplicates: refuse\n");
+  EXPECT_EQ(refused.code, 1) << refused.err;
+  EXPECT_NE(refused.err.find("cosine is 1.0000"), std::string::npos);
+  EXPECT_FALSE(fs::exists(scratch_ / "out"));
+  EXPECT_EQ(merge(model + "/M2", "duplicates: refuse\n").code, 0);
+  EXPECT_EQ(merge(model + "/M2", "clip_norm: -1\n").code, 1);
+}
+
 TEST_F(MergeParity, EveryAdapterGivesWhatPeftGives) {
   for (const auto& [name, base] : List("adapters.json")) {
     SCOPED_TRACE(name);

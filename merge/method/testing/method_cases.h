@@ -10,6 +10,7 @@
 
 #include "gtest/gtest.h"
 #include "merge/method/tensor_method.h"
+#include "merge/method/testing/run_method.h"
 
 namespace cairn::testing {
 
@@ -37,7 +38,7 @@ inline MethodTask Task(const MethodSpec& spec, std::vector<int64_t> shape,
   task.inputs.resize(inputs);
   if (spec.base != MethodSpec::Base::kIgnored) task.base = 0;
   for (const MethodParameter& p : spec.parameters) {
-    if (p.is_optional) continue;
+    if (p.is_optional || p.is_file()) continue;
     double value = p.fallback.value_or(0.4);
     if (p.name == "density") value = 0.6;
     if (p.scope == MethodParameter::Scope::kShared) {
@@ -59,32 +60,20 @@ inline std::vector<float> RunMethod(const MethodSpec& spec,
                                     const MethodTask& task,
                                     const Tensors& tensors,
                                     size_t tile_elements) {
-  auto method = spec.make(task).value();
-  const auto granule = static_cast<size_t>(method->granule());
-  const size_t elements = tensors[0].size();
-  size_t step = granule <= 1
-                    ? tile_elements
-                    : granule * std::max<size_t>(1, tile_elements / granule);
-  std::vector<float> out(elements);
-  for (int pass = 0; pass <= method->passes(); ++pass) {
-    for (size_t first = 0; first < elements; first += step) {
-      InputTile tile = {.first = static_cast<int64_t>(first),
-                        .count = std::min(step, elements - first),
-                        .inputs = {}};
-      for (const auto& tensor : tensors) {
-        tile.inputs.push_back(tensor.data() + first);
-      }
-      if (pass < method->passes()) {
-        method->Observe(pass, tile);
-      } else {
-        method->Combine(tile, out.data() + first);
-      }
-    }
-    if (pass < method->passes()) {
-      EXPECT_TRUE(method->EndPass(pass).ok()) << spec.name;
-    }
+  auto merged = TryMethod(spec, task, tensors, tile_elements);
+  EXPECT_TRUE(merged.ok()) << spec.name << ": " << merged.status();
+  return *std::move(merged);
+}
+
+// Gives a method that wants one a Fisher diagonal of each model.
+inline void AddFisher(const MethodSpec& spec, MethodTask& task,
+                      Tensors& tensors) {
+  if (spec.Find("fisher") == nullptr) return;
+  for (size_t i : task.Others()) {
+    task.inputs.push_back({.fisher_of = i});
+    tensors.push_back(tensors[i]);
+    for (float& value : tensors.back()) value *= value;
   }
-  return out;
 }
 
 // How many inputs a method is tried with.
