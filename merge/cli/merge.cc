@@ -1,12 +1,14 @@
 // cairn-merge: merges models by a recipe, and adapters into their base.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,7 +25,10 @@
 #include "merge/cli/merge_run.h"
 #include "merge/cuda/open_device.h"
 #include "merge/engine/device_merge.h"
+#include "merge/engine/model_source.h"
 #include "merge/method/tensor_method.h"
+#include "merge/peft/adapter_effects.h"
+#include "merge/peft/adapter_export.h"
 
 namespace cairn {
 namespace {
@@ -35,11 +40,15 @@ constexpr char kFooter[] =
     "with merge-record.json beside its files. Adapters are PEFT directories "
     "or\n"
     "Cairn updates; WEIGHT is a factor on the adapter's change, 1 unless "
-    "given.\nWithout --profile a recipe means what it means to mergekit, and a "
+    "given.\nWith --as lora the sum of LoRAs becomes one LoRA, exactly unless "
+    "--rank\ncuts it (what that costs is told); with --as ia3 IA3 adapters "
+    "are multiplied\ninto one.\nWithout --profile a recipe means what it means to mergekit, and a "
     "key that is\nnot known is an error instead of being ignored.\n\n"
     "Example:\n"
     "  cairn merge ties.yml ./out --memory 2GiB --seed 7\n"
     "  cairn merge --base ./base --adapter ./code --adapter ./prose:0.5 ./out\n"
+    "  cairn merge --base ./base --adapter ./code --adapter ./prose --as lora "
+    "--rank 16 ./out\n"
     "  cairn merge replay ./out/merge-record.json ./again\n";
 
 constexpr char kDifferences[] =
@@ -73,6 +82,8 @@ struct Flags : LocalFlags {
   uint64_t seed = 0;
   std::string profile;
   std::string device = "cpu";
+  std::string as = "dense";
+  std::optional<int64_t> rank;
   bool dry_run = false;
   bool explain = false;
 };
@@ -246,6 +257,60 @@ absl::Status Merge(const Flags& flags) {
   return absl::OkStatus();
 }
 
+void TellExported(const Flags& flags, const ExportedAdapter& exported) {
+  if (flags.json) {
+    nlohmann::ordered_json json;
+    json["path"] = flags.words.back();
+    json["residual"] = exported.residual;
+    for (const ExportedAdapter::Module& module : exported.modules) {
+      json["modules"].push_back({{"name", module.name},
+                                 {"rank", module.rank},
+                                 {"residual", module.residual}});
+    }
+    std::cout << json.dump(2) << "\n";
+    return;
+  }
+  if (flags.quiet) return;
+  std::cout << flags.words.back() << ": " << exported.modules.size()
+            << " modules";
+  if (flags.rank) {
+    const auto worst = std::max_element(
+        exported.modules.begin(), exported.modules.end(),
+        [](const auto& a, const auto& b) { return a.residual < b.residual; });
+    std::cout << absl::StrFormat(
+        ", cut to rank %d; %.3g of the sum is lost, most of %s (%.3g)",
+        *flags.rank, exported.residual, worst->name, worst->residual);
+  }
+  std::cout << "\n";
+}
+
+// Merges adapters into one adapter.
+absl::Status Export(const Flags& flags) {
+  CAIRN_ASSIGN_OR_RETURN(const MergeOrder order, OrderOf(flags));
+  CAIRN_ASSIGN_OR_RETURN(Checkpoint opened, OpenLocalCheckpoint(order.base));
+  CAIRN_ASSIGN_OR_RETURN(
+      const ModelSource base,
+      ModelSource::Open(order.base,
+                        std::make_shared<Checkpoint>(std::move(opened))));
+  std::vector<WeightedAdapter> adapters;
+  for (const MergeOrder::Adapter& adapter : order.adapters) {
+    adapters.push_back({adapter.path, adapter.weight});
+    // Whether it fits the base.
+    CAIRN_RETURN_IF_ERROR(
+        OpenAdapters(base, {{.directory = adapter.path, .weight = 1.0}})
+            .status());
+  }
+  CAIRN_ASSIGN_OR_RETURN(OutputDirectory output,
+                         OutputDirectory::Create(flags.words.back()));
+  CAIRN_ASSIGN_OR_RETURN(
+      const ExportedAdapter exported,
+      flags.as == "ia3" ? ExportIa3(adapters, output.path())
+                        : ExportLora(adapters, flags.rank, output.path()));
+  CAIRN_RETURN_IF_ERROR(std::move(output).Publish());
+  TellExported(flags, exported);
+  return absl::OkStatus();
+}
+
 void CheckUsage(const Flags& flags) {
   if (const absl::Status device = ParseDeviceName(flags.device).status();
       !device.ok()) {
@@ -254,6 +319,15 @@ void CheckUsage(const Flags& flags) {
   }
   if (flags.base.empty() != flags.adapters.empty()) {
     throw CLI::ValidationError("--base and --adapter go together");
+  }
+  if (flags.as != "dense" && flags.base.empty()) {
+    throw CLI::ValidationError("--as goes with --base and --adapter");
+  }
+  if (flags.rank && flags.as != "lora") {
+    throw CLI::ValidationError("--rank goes with --as lora");
+  }
+  if (flags.as != "dense" && (flags.dry_run || flags.explain)) {
+    throw CLI::ValidationError("--dry-run and --explain plan dense models");
   }
   const bool is_replay = flags.words.size() == 3 && flags.words[0] == "replay";
   const size_t wanted = flags.base.empty() ? 2 : 1;
@@ -283,6 +357,12 @@ int Main(int argc, char** argv) {
   app.add_option("--profile", flags.profile,
                  "whose meaning a recipe has where tools differ")
       ->check(CLI::IsMember({"mergekit", "paper", "peft"}));
+  app.add_option("--as", flags.as, "what adapters are merged to")
+      ->check(CLI::IsMember({"dense", "lora", "ia3"}))
+      ->default_str("dense");
+  app.add_option("--rank", flags.rank,
+                 "largest rank of the LoRA; default: that of the exact sum")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   app.add_flag("--dry-run", flags.dry_run,
                "tell inputs, bytes, memory and time; write nothing");
   app.add_flag("--explain", flags.explain,
@@ -294,7 +374,8 @@ int Main(int argc, char** argv) {
   app.callback([&] { CheckUsage(flags); });
   return RunLocalCommand(app, argc, argv, flags, [&] {
     const bool is_replay = flags.words.size() == 3;
-    return is_replay ? Replay(flags) : Merge(flags);
+    if (is_replay) return Replay(flags);
+    return flags.as == "dense" ? Merge(flags) : Export(flags);
   });
 }
 

@@ -175,6 +175,108 @@ TEST_F(MergeParity, EveryAdapterGivesWhatPeftGives) {
   }
 }
 
+// What one adapter that several were merged to does to their base.
+TEST_F(MergeParity, LorasBecomeOneLora) {
+  const std::string base = data_ / "bases/llama";
+  const std::string first = data_ / "adapters/linear";
+  const std::string second =
+      (data_ / "adapters/rslora-patterns").string() + ":-0.6";
+  Merge({"--base", base, "--adapter", first, "--adapter", second,
+         scratch_ / "dense"});
+  Merge({"--base", base, "--adapter", first, "--adapter", second, "--as",
+         "lora", scratch_ / "one"});
+  Merge({"--base", base, "--adapter", scratch_ / "one", scratch_ / "through"});
+  const Checkpoint dense =
+      Checkpoint::OpenDirectory(scratch_ / "dense").value();
+  ExpectNear(Checkpoint::OpenDirectory(scratch_ / "through").value(), dense);
+  const auto config = nlohmann::json::parse(
+      ReadFile(scratch_ / "one/adapter_config.json").value());
+  EXPECT_EQ(config["rank_pattern"]["model.layers.0.self_attn.q_proj"], 5);
+  EXPECT_EQ(config["rank_pattern"], config["alpha_pattern"]);
+  EXPECT_EQ(config["use_rslora"], false);
+
+  // Cut to rank 2: the residual that is told is the one that is there.
+  const testing::ProcessResult run = testing::RunProcess(
+      {std::string(std::getenv("CAIRN_BIN")) + "/cairn-merge", "--base", base,
+       "--adapter", first, "--adapter", second, "--as", "lora", "--rank", "2",
+       "--json", scratch_ / "cut"},
+      {}, absl::Seconds(30));
+  ASSERT_EQ(run.code, 0) << run.err;
+  Merge({"--base", base, "--adapter", scratch_ / "cut", scratch_ / "near"});
+  const Checkpoint near = Checkpoint::OpenDirectory(scratch_ / "near").value();
+  const Checkpoint before = Checkpoint::OpenDirectory(base).value();
+  const auto told = nlohmann::json::parse(run.out);
+  for (const auto& module : told["modules"]) {
+    const std::string name = module["name"].get<std::string>() + ".weight";
+    const auto count = static_cast<size_t>(before.Find(name)->elements());
+    std::vector<float> b(count), d(count), n(count);
+    ASSERT_TRUE(before.ReadFloats(name, 0, absl::MakeSpan(b)).ok());
+    ASSERT_TRUE(dense.ReadFloats(name, 0, absl::MakeSpan(d)).ok());
+    ASSERT_TRUE(near.ReadFloats(name, 0, absl::MakeSpan(n)).ok());
+    double whole = 0, lost = 0;
+    for (size_t i = 0; i < count; ++i) {
+      whole += std::pow(static_cast<double>(d[i] - b[i]), 2);
+      lost += std::pow(static_cast<double>(d[i] - n[i]), 2);
+    }
+    EXPECT_EQ(module["rank"], 2) << name;
+    EXPECT_NEAR(module["residual"].get<double>(), std::sqrt(lost / whole), 1e-4)
+        << name;
+    EXPECT_GT(module["residual"], 0) << name;
+  }
+}
+
+TEST_F(MergeParity, AdaptersOfOtherKindsBecomeOne) {
+  // A LoRA of embeddings, and one of GPT-2's transposed layers.
+  for (const auto& [name, base] :
+       {std::pair<const char*, const char*>{"embedding", "llama"},
+        {"conv1d", "gpt2"},
+        {"conv2d", "resnet"}}) {
+    SCOPED_TRACE(name);
+    const std::string adapter = data_ / "adapters" / name;
+    const std::vector<std::string> both = {
+        "--base",    (data_ / "bases" / base).string(),
+        "--adapter", adapter + ":0.75",
+        "--adapter", adapter + ":0.5"};
+    auto with = [&](std::vector<std::string> more) {
+      more.insert(more.begin(), both.begin(), both.end());
+      return more;
+    };
+    const std::string one = scratch_ / (std::string(name) + "-one");
+    Merge(with({scratch_ / name}));
+    Merge(with({"--as", "lora", one}));
+    Merge({"--base", data_ / "bases" / base, "--adapter", one, one + "-in"});
+    ExpectNear(Checkpoint::OpenDirectory(one + "-in").value(),
+               Checkpoint::OpenDirectory(scratch_ / name).value());
+  }
+  // IA3 twice is one after the other.
+  const std::string base = data_ / "bases/biased";
+  const std::string ia3 = data_ / "adapters/ia3";
+  Merge({"--base", base, "--adapter", ia3, scratch_ / "once"});
+  Merge({"--base", scratch_ / "once", "--adapter", ia3, scratch_ / "twice"});
+  Merge({"--base", base, "--adapter", ia3, "--adapter", ia3, "--as", "ia3",
+         scratch_ / "product"});
+  Merge({"--base", base, "--adapter", scratch_ / "product", scratch_ / "by"});
+  ExpectNear(Checkpoint::OpenDirectory(scratch_ / "by").value(),
+             Checkpoint::OpenDirectory(scratch_ / "twice").value());
+}
+
+TEST_F(MergeParity, WhatIsNoSumOfFactorsIsRefusedAsOneLora) {
+  for (const auto& [name, base] :
+       {std::pair<const char*, const char*>{"dora", "llama"},
+        {"modules-to-save", "llama"},
+        {"experts-fused", "granitemoe"},
+        {"ia3", "biased"}}) {
+    const testing::ProcessResult run = testing::RunProcess(
+        {std::string(std::getenv("CAIRN_BIN")) + "/cairn-merge", "--base",
+         data_ / "bases" / base, "--adapter", data_ / "adapters" / name, "--as",
+         "lora", scratch_ / name},
+        {}, absl::Seconds(30));
+    EXPECT_EQ(run.code, 1) << name << run.err;
+    EXPECT_NE(run.err.find(name), std::string::npos) << run.err;
+    EXPECT_FALSE(fs::exists(scratch_ / name));
+  }
+}
+
 TEST_F(MergeParity, RecordsReplayAndNoticeChangedInputs) {
   fs::copy(data_ / "models", scratch_ / "models", fs::copy_options::recursive);
   const std::string model = scratch_ / "models";
