@@ -146,6 +146,8 @@ void ExpectMethodsGiveTheProcessorsBits(TileDevice& device) {
          std::vector<std::vector<int64_t>>{{1}, {37}, {3, 5, 7}, {61, 173}}) {
       MethodTask task = Task(spec, shape, inputs);
       if (spec.name == "passthrough") task.inputs[0].parameters["scale"] = -1.3;
+      Tensors measured = RandomTensors(inputs, 1);
+      AddFisher(spec, task, measured);
       if (!spec.make(task).value()->Formula()) continue;
       for (const Tensors& tensors : TensorsFor(spec, task, inputs)) {
         for (const DType dtype : kTypes) {
