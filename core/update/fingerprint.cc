@@ -359,7 +359,7 @@ absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
   return recorder.Finish(std::move(layers));
 }
 
-double Cosine(const std::vector<float>& a, const std::vector<float>& b) {
+double Cosine(absl::Span<const float> a, absl::Span<const float> b) {
   if (a.size() != b.size()) return 0;
   double product = 0, squares_a = 0, squares_b = 0;
   for (size_t i = 0; i < a.size(); ++i) {

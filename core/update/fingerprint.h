@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "core/tensor/byte_source.h"
 #include "core/update/update.h"
 
@@ -62,7 +63,7 @@ absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
                                             const OpenTensor& open_base);
 
 // Of two sketches; 0 when one of them is zero.
-double Cosine(const std::vector<float>& a, const std::vector<float>& b);
+double Cosine(absl::Span<const float> a, absl::Span<const float> b);
 
 }  // namespace cairn
 

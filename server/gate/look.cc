@@ -33,7 +33,6 @@ std::vector<std::vector<int32_t>> ShuffledGroups(const v1::SplitScores& whole) {
   return out;
 }
 
-
 // Whether a claim that was not shown yet can be given up.
 bool IsHopeless(const GateSuite& suite, int look) {
   return suite.is_claimed && !suite.is_canary &&

@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "absl/strings/str_format.h"
 #include "server/flow/resource_names.h"
 #include "server/vet/weight_screen.h"
@@ -17,21 +15,15 @@ class CollusionScreen : public WeightScreen {
   absl::string_view name() const override { return "collusion"; }
 
   v1::Finding Inspect(const WeightScreenInput& input) const override {
-    v1::Finding finding;
-    finding.set_screen("collusion");
-    finding.set_limit(kLimit);
     const Kin kin = NearestKin(input);
-    finding.set_score(std::abs(kin.cosine));
-    finding.set_anomaly(finding.score() >= kLimit);
+    v1::Finding finding = FindingOfKin(name(), kLimit, kin);
+    if (kin.other == nullptr) return finding;
     // Of a cosine c with a part that both have in full, c of the energy.
     finding.set_evidence(
-        kin.other == nullptr
-            ? "no update of others to compare with"
-            : absl::StrFormat("%s of the change may be shared with %s of "
-                              "another author (cosine %.2f)",
-                              absl::StrFormat("%.0f %%", 100 * finding.score()),
-                              ShortName(kin.other->contribution()),
-                              kin.cosine));
+        absl::StrFormat("%.0f %% of the change may be shared with %s of "
+                        "another author (cosine %.2f)",
+                        100 * finding.score(),
+                        ShortName(kin.other->contribution()), kin.cosine));
     return finding;
   }
 };

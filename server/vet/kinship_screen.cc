@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "absl/strings/str_format.h"
 #include "server/flow/resource_names.h"
 #include "server/vet/weight_screen.h"
@@ -16,20 +14,15 @@ class KinshipScreen : public WeightScreen {
   absl::string_view name() const override { return "kinship"; }
 
   v1::Finding Inspect(const WeightScreenInput& input) const override {
-    v1::Finding finding;
-    finding.set_screen("kinship");
-    finding.set_limit(kLimit);
     const Kin kin = NearestKin(input);
-    finding.set_score(std::abs(kin.cosine));
-    finding.set_anomaly(finding.score() >= kLimit);
+    v1::Finding finding = FindingOfKin(name(), kLimit, kin);
+    if (kin.other == nullptr) return finding;
     finding.set_evidence(
-        kin.other == nullptr
-            ? "no update of others to compare with"
-            : absl::StrFormat("cosine %.2f with %s of another author%s",
-                              kin.cosine, ShortName(kin.other->contribution()),
-                              !finding.anomaly() ? ""
-                              : kin.cosine > 0   ? ": a copy or a part of it"
-                                                 : ": it undoes that update"));
+        absl::StrFormat("cosine %.2f with %s of another author%s", kin.cosine,
+                        ShortName(kin.other->contribution()),
+                        !finding.anomaly() ? ""
+                        : kin.cosine > 0   ? ": a copy or a part of it"
+                                           : ": it undoes that update"));
     return finding;
   }
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
 #include "core/update/fingerprint.h"
 
@@ -15,17 +16,26 @@ double Median(std::vector<double> values) {
 }
 
 Kin NearestKin(const WeightScreenInput& input) {
-  const std::vector<float> mine(input.mine.sketch().begin(),
-                                input.mine.sketch().end());
   Kin nearest;
   for (const store::v1::FingerprintRecord& other : input.others) {
-    const std::vector<float> theirs(other.sketch().begin(),
-                                    other.sketch().end());
-    const double cosine = Cosine(mine, theirs);
+    const double cosine = Cosine(input.mine.sketch(), other.sketch());
     if (std::abs(cosine) <= std::abs(nearest.cosine)) continue;
     nearest = {.cosine = cosine, .other = &other};
   }
   return nearest;
+}
+
+v1::Finding FindingOfKin(absl::string_view screen, double limit,
+                         const Kin& kin) {
+  v1::Finding finding;
+  finding.set_screen(std::string(screen));
+  finding.set_limit(limit);
+  finding.set_score(std::abs(kin.cosine));
+  finding.set_anomaly(finding.score() >= limit);
+  if (kin.other == nullptr) {
+    finding.set_evidence("no update of others to compare with");
+  }
+  return finding;
 }
 
 std::vector<std::unique_ptr<WeightScreen>> AllWeightScreens() {

@@ -61,6 +61,10 @@ struct Kin {
   const store::v1::FingerprintRecord* other = nullptr;
 };
 Kin NearestKin(const WeightScreenInput& input);
+// What a screen says of kin whose absolute cosine is an anomaly from `limit`
+// on; the evidence is left to it where there is kin.
+v1::Finding FindingOfKin(absl::string_view screen, double limit,
+                         const Kin& kin);
 
 // The middle one; `values` is not empty.
 double Median(std::vector<double> values);
