@@ -12,4 +12,24 @@
 #define CAIRN_VECTOR_CLONES
 #endif
 
+namespace cairn {
+
+// Of what was compiled by hand for each width of vectors, what suits this
+// machine: `avx512` needs AVX-512 F and DQ, `avx2` also FMA.
+template <typename T>
+const T& WidestOf(const T& portable, [[maybe_unused]] const T& avx2,
+                  [[maybe_unused]] const T& avx512) {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+    return avx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return avx2;
+  }
+#endif
+  return portable;
+}
+
+}  // namespace cairn
+
 #endif  // CAIRN_CORE_BASE_VECTOR_CLONES_H_

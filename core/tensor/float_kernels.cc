@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "core/base/vector_clones.h"
 
 // Each kernel's body is compiled once for every instruction set by inlining it
 // into functions of that target. This file is compiled without contraction of
@@ -154,12 +155,7 @@ CAIRN_DEFINE_KERNELS(Avx512, __attribute__((target("avx512f,avx512dq,fma"))))
 
 const Kernels& BestKernels() {
 #if defined(__x86_64__)
-  static const Kernels& best =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
-          ? kAvx512
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-          ? kAvx2
-          : kPortable;
+  static const Kernels& best = WidestOf(kPortable, kAvx2, kAvx512);
   return best;
 #else
   return kPortable;

@@ -1,5 +1,7 @@
 #include "merge/matrix/matrix_kernels.h"
 
+#include "core/base/vector_clones.h"
+
 // As in core/tensor/float_kernels.cc: bodies are inlined into one function for
 // each instruction set, and the file is compiled without contraction.
 #define CAIRN_INLINE inline __attribute__((always_inline))
@@ -109,12 +111,7 @@ CAIRN_DEFINE_KERNELS(Avx512, 32, __attribute__((target(
 
 const MatrixKernels& BestMatrixKernels() {
 #if defined(__x86_64__)
-  static const MatrixKernels& best =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
-          ? kAvx512
-      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-          ? kAvx2
-          : kPortable;
+  static const MatrixKernels& best = WidestOf(kPortable, kAvx2, kAvx512);
   return best;
 #else
   return kPortable;
