@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/engine/whole_model_scan.h"
@@ -63,20 +61,12 @@ class MergeTaskVectors : public TaskVectors {
 
 absl::Status CheckDuplicates(const MergePlan& plan, const WholeModel& whole,
                              double limit) {
-  for (size_t i = 0; i < whole.participants; ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      const double cosine = whole.Cosine(i, j);
-      if (!(cosine > limit)) continue;
-      return ReasonedError(
-          absl::StatusCode::kFailedPrecondition, "DUPLICATE",
-          absl::StrFormat("%s and %s are as good as the same change: their "
-                          "cosine is %.4f, above %g; leave one of them out",
-                          plan.inputs[j].contribution,
-                          plan.inputs[i].contribution, cosine, limit),
-          {{"contribution", plan.inputs[i].contribution}});
-    }
-  }
-  return absl::OkStatus();
+  const auto name = [&](size_t i) { return plan.inputs[i].contribution; };
+  const auto duplicate = FindDuplicate(whole, limit, name);
+  if (!duplicate) return absl::OkStatus();
+  return ReasonedError(absl::StatusCode::kFailedPrecondition, "DUPLICATE",
+                       duplicate->message,
+                       {{"contribution", name(duplicate->second)}});
 }
 
 }  // namespace

@@ -142,11 +142,6 @@ absl::StatusOr<Strategy> StrategyOf(const MergeRequest& request,
                         std::move(weights));
 }
 
-int64_t TileElements(int64_t tile_elements, int64_t granule) {
-  if (granule <= 1) return tile_elements;
-  return granule * std::max<int64_t>(1, tile_elements / granule);
-}
-
 absl::StatusOr<MergePlan> PlanMerge(const MergeRequest& request,
                                     const MergeOptions& options) {
   CAIRN_CHECK(request.head != nullptr);

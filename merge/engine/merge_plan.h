@@ -80,8 +80,6 @@ std::vector<size_t> ParticipantsOf(const MergePlan& plan,
 // The strategy of a request for the inputs of its plan.
 absl::StatusOr<Strategy> StrategyOf(const MergeRequest& request,
                                     const MergePlan& plan);
-// The tile of a method that has to see `granule` elements together.
-int64_t TileElements(int64_t tile_elements, int64_t granule);
 
 // Checks that every input fits its base and the head, and the strategy. Besides
 // what CheckAgainstBase() and Strategy::Make() return: FAILED_PRECONDITION with STALE_BASE for an input

@@ -132,9 +132,7 @@ class OutputTask {
   absl::Status Merge() {
     CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<TensorMethod> method,
                            MakeMethod(*output_.method, output_.task));
-    const int64_t granule = method->granule();
-    const int64_t step =
-        granule <= 1 ? tile_ : granule * std::max<int64_t>(1, tile_ / granule);
+    const int64_t step = TileElements(tile_, method->granule());
     const int passes = elements_ == 0 ? 0 : method->passes();
     const bool is_one_tile = elements_ <= step;
     InputTile tile;

@@ -27,12 +27,6 @@ int64_t TileBytes(int64_t elements, size_t inputs) {
   return elements * 4 * (static_cast<int64_t>(inputs) + 3);
 }
 
-// The tile of a method that has to see `granule` elements together.
-int64_t TileOf(int64_t elements, int64_t granule) {
-  if (granule <= 1) return elements;
-  return granule * std::max<int64_t>(1, elements / granule);
-}
-
 struct Need {
   int64_t method = 0;  // bytes of methods and effects
   int64_t granule = 1;
@@ -129,7 +123,7 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     std::vector<int64_t> each;
     for (const Need& need : needs) {
       each.push_back(kThreadBytes + need.method +
-                     TileBytes(TileOf(tile, need.granule), need.inputs));
+                     TileBytes(TileElements(tile, need.granule), need.inputs));
     }
     worst = static_cast<size_t>(std::max_element(each.begin(), each.end()) -
                                 each.begin());

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/tensor/dtype.h"
@@ -104,19 +104,12 @@ class PlanTaskVectors : public TaskVectors {
 };
 
 absl::Status CheckDuplicates(const OutputPlan& plan, const WholeModel& whole) {
-  for (size_t i = 0; i < whole.participants; ++i) {
-    for (size_t j = 0; j < i; ++j) {
-      const double cosine = whole.Cosine(i, j);
-      if (!(cosine > plan.care.duplicate_cosine)) continue;
-      return ReasonedError(
-          absl::StatusCode::kInvalidArgument, "DUPLICATE",
-          absl::StrFormat("%s and %s are as good as the same change: their "
-                          "cosine is %.4f, above %g; leave one of them out",
-                          plan.sources[j]->label(), plan.sources[i]->label(),
-                          cosine, plan.care.duplicate_cosine));
-    }
-  }
-  return absl::OkStatus();
+  const auto duplicate = FindDuplicate(
+      whole, plan.care.duplicate_cosine,
+      [&](size_t i) { return std::string(plan.sources[i]->label()); });
+  if (!duplicate) return absl::OkStatus();
+  return ReasonedError(absl::StatusCode::kInvalidArgument, "DUPLICATE",
+                       duplicate->message);
 }
 
 // The one density that the paper's TIES trims each source to.

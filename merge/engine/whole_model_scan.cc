@@ -5,7 +5,7 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/functional/function_ref.h"
+#include "absl/strings/str_format.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "merge/engine/piece_runner.h"
@@ -133,6 +133,25 @@ absl::Status GatherProducts(const TaskVectors& taus, const ScanOptions& options,
     }
   }
   return absl::OkStatus();
+}
+
+std::optional<Duplicate> FindDuplicate(
+    const WholeModel& whole, double limit,
+    absl::FunctionRef<std::string(size_t participant)> name) {
+  for (size_t i = 0; i < whole.participants; ++i) {
+    for (size_t j = 0; j < i; ++j) {
+      const double cosine = whole.Cosine(i, j);
+      if (!(cosine > limit)) continue;
+      return Duplicate{
+          .first = j,
+          .second = i,
+          .message =
+              absl::StrFormat("%s and %s are as good as the same change: their "
+                              "cosine is %.4f, above %g; leave one of them out",
+                              name(j), name(i), cosine, limit)};
+    }
+  }
+  return std::nullopt;
 }
 
 absl::Status GatherThresholds(const TaskVectors& taus,

@@ -4,8 +4,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "merge/method/whole_model.h"
@@ -47,6 +50,17 @@ struct ScanOptions {
 // order of the tensors: the same bits for every thread count and tile.
 absl::Status GatherProducts(const TaskVectors& taus, const ScanOptions& options,
                             WholeModel& whole);
+
+// Two participants whose cosine is above a limit.
+struct Duplicate {
+  size_t first = 0;
+  size_t second = 0;
+  std::string message;
+};
+// The first such pair; `name` is what a participant is called in the message.
+std::optional<Duplicate> FindDuplicate(
+    const WholeModel& whole, double limit,
+    absl::FunctionRef<std::string(size_t participant)> name);
 
 // Fills in the magnitude of each participant's element of rank
 // `densities[i] x elements`, in two passes; 0 where fewer are not 0.

@@ -58,6 +58,11 @@ ElementFormula ElementFormula::Of(ElementKind kind, std::optional<size_t> base,
   return formula;
 }
 
+int64_t TileElements(int64_t tile_elements, int64_t granule) {
+  if (granule <= 1) return tile_elements;
+  return granule * std::max<int64_t>(1, tile_elements / granule);
+}
+
 const MethodParameter* MethodSpec::Find(absl::string_view parameter) const {
   for (const MethodParameter& p : parameters) {
     if (p.name == parameter) return &p;

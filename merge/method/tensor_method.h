@@ -102,6 +102,10 @@ class TensorMethod {
   virtual std::optional<ElementFormula> Formula() const { return std::nullopt; }
 };
 
+// The tile of about `tile_elements` of a method that has to see `granule`
+// elements together.
+int64_t TileElements(int64_t tile_elements, int64_t granule);
+
 // A parameter of a method.
 struct MethodParameter {
   enum class Scope { kShared, kInput, kOther };  // kOther: all but the base
