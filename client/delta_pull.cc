@@ -175,14 +175,9 @@ absl::Status DeltaPull::FetchTensor(const std::string& file,
   int64_t at = tensor.begin;
   CAIRN_RETURN_IF_ERROR(
       Download(hub_, request, [&](absl::string_view bytes) -> absl::Status {
-        while (!bytes.empty()) {
-          const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), at);
-          if (n < 0 && errno == EINTR) continue;
-          if (n < 0) return SystemError(errno, "write " + file);
-          bytes.remove_prefix(static_cast<size_t>(n));
-          at += n;
-        }
-        return absl::OkStatus();
+        const int64_t begin = at;
+        at += static_cast<int64_t>(bytes.size());
+        return WriteAt(fd, begin, bytes, file);
       }));
   fetched_bytes_ += tensor.end - tensor.begin;
   return absl::OkStatus();

@@ -109,6 +109,18 @@ absl::Status WriteFile(const std::string& path, absl::string_view bytes,
   return absl::OkStatus();
 }
 
+absl::Status WriteAt(int fd, int64_t offset, absl::string_view bytes,
+                     absl::string_view path) {
+  while (!bytes.empty()) {
+    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), offset);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return SystemError(errno, absl::StrCat("write ", path));
+    offset += n;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return absl::OkStatus();
+}
+
 FileAppender::FileAppender(std::string path, int fd)
     : path_(std::move(path)), fd_(fd) {}
 

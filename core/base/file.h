@@ -26,6 +26,14 @@ absl::StatusOr<std::string> ReadFile(const std::string& path,
 absl::Status WriteFile(const std::string& path, absl::string_view bytes,
                        int mode = 0644);
 
+// Writes larger than this get larger pages, for which the kernel looks longer
+// than it takes to fill them.
+inline constexpr size_t kWriteBytesMax = 256 << 10;
+
+// Writes all bytes to an open file from `offset` on. `path` is for errors.
+absl::Status WriteAt(int fd, int64_t offset, absl::string_view bytes,
+                     absl::string_view path);
+
 // A file that is written from front to back. A destructor only closes.
 class FileAppender {
  public:

@@ -105,7 +105,7 @@ class Rebuild {
       scratch.base.resize(bytes);
       scratch.made.resize(bytes);
       if (Make(piece, begin, scratch).ok()) {
-        absl::Status written = Write(piece.tensor->begin + begin, scratch.made);
+        absl::Status written = WriteAt(fd_, piece.tensor->begin + begin, scratch.made, out_);
         if (!written.ok()) return Fail(std::move(written));
       } else {
         MutexLock lock(mutex_);
@@ -142,17 +142,6 @@ class Rebuild {
     return delta_.DecodePiece(*change, piece.number, tensor.dtype, base,
                               absl::MakeSpan(scratch.made), scratch.decoder,
                               scratch.coded);
-  }
-
-  absl::Status Write(int64_t offset, absl::string_view bytes) const {
-    while (!bytes.empty()) {
-      const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), offset);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return SystemError(errno, "write " + out_);
-      bytes.remove_prefix(static_cast<size_t>(n));
-      offset += n;
-    }
-    return absl::OkStatus();
   }
 
   void Fail(absl::Status status) {

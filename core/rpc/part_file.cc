@@ -23,18 +23,6 @@ namespace {
 // A number of this many digits, so that a shorter one never leaves old ones.
 constexpr size_t kHaveDigits = 19;
 
-absl::Status WriteAllAt(int fd, int64_t offset, absl::string_view bytes,
-                        const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(errno, absl::StrCat("write ", path));
-    offset += n;
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
-}
-
 // What an earlier attempt noted; without a note, the length of its file.
 int64_t ReadHave(int have_fd, int64_t size) {
   std::string text(kHaveDigits, '\0');
@@ -98,7 +86,7 @@ absl::StatusOr<PartFile> PartFile::Open(const std::string& path,
 }
 
 absl::Status PartFile::WriteAt(int64_t offset, absl::string_view bytes) {
-  return WriteAllAt(fd_, offset, bytes, part());
+  return cairn::WriteAt(fd_, offset, bytes, part());
 }
 
 absl::Status PartFile::ReadAt(int64_t offset, absl::Span<char> out) const {
@@ -120,7 +108,7 @@ void PartFile::StartWriteback(int64_t offset, int64_t size) {
 }
 
 absl::Status PartFile::Note(int64_t have) {
-  return WriteAllAt(have_fd_, 0, absl::StrFormat("%0*d", kHaveDigits, have),
+  return cairn::WriteAt(have_fd_, 0, absl::StrFormat("%0*d", kHaveDigits, have),
                     this->have());
 }
 

@@ -15,19 +15,6 @@
 namespace cairn {
 namespace {
 
-absl::Status WriteFully(int fd, int64_t offset, const char* data, size_t size,
-                        const std::string& path) {
-  while (size > 0) {
-    ssize_t wrote = pwrite(fd, data, size, offset);
-    if (wrote < 0 && errno == EINTR) continue;
-    if (wrote < 0) return SystemError(errno, absl::StrCat("write ", path));
-    data += wrote;
-    offset += wrote;
-    size -= static_cast<size_t>(wrote);
-  }
-  return absl::OkStatus();
-}
-
 // Makes the renaming in a directory durable.
 absl::Status SyncDirectoryOf(const std::string& path) {
   std::string parent = std::filesystem::path(path).parent_path().string();
@@ -64,9 +51,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
   if (fd < 0) return SystemError(errno, absl::StrCat("create ", temporary));
   std::unique_ptr<SafetensorsWriter> writer(
       new SafetensorsWriter(path, fd, std::move(layout)));
-  const std::string& header = writer->layout_.header;
-  CAIRN_RETURN_IF_ERROR(
-      WriteFully(fd, 0, header.data(), header.size(), temporary));
+  CAIRN_RETURN_IF_ERROR(WriteAt(fd, 0, writer->layout_.header, temporary));
   return writer;
 }
 
@@ -91,8 +76,8 @@ absl::Status SafetensorsWriter::Write(absl::string_view tensor, int64_t offset,
         absl::StrCat(path_, ": tensor ", JsonQuote(tensor), " has ", size,
                      " bytes; ", bytes.size(), " do not fit at ", offset));
   }
-  CAIRN_RETURN_IF_ERROR(WriteFully(fd_, entry.begin + offset, bytes.data(),
-                                   bytes.size(), path_ + ".tmp"));
+  CAIRN_RETURN_IF_ERROR(WriteAt(fd_, entry.begin + offset,
+                                {bytes.data(), bytes.size()}, path_ + ".tmp"));
   unwritten_ -= static_cast<int64_t>(bytes.size());
   return absl::OkStatus();
 }

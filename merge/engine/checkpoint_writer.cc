@@ -20,20 +20,6 @@ namespace {
 
 constexpr int64_t kCopyBytes = 1 << 20;
 
-absl::Status WriteAt(int fd, const std::string& path, int64_t offset,
-                     absl::Span<const char> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), offset);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      return SystemError(errno, absl::StrCat("write ", path));
-    }
-    bytes.remove_prefix(static_cast<size_t>(n));
-    offset += n;
-  }
-  return absl::OkStatus();
-}
-
 // Copies [begin, end) of a source to the same place of a file.
 absl::Status CopyRange(const ByteSource& source, int fd,
                        const std::string& path, int64_t begin, int64_t end) {
@@ -44,7 +30,7 @@ absl::Status CopyRange(const ByteSource& source, int fd,
         std::min<int64_t>(end - begin, static_cast<int64_t>(buffer.size())));
     absl::Span<char> bytes(buffer.data(), count);
     CAIRN_RETURN_IF_ERROR(source.ReadAt(begin, bytes));
-    CAIRN_RETURN_IF_ERROR(WriteAt(fd, path, begin, bytes));
+    CAIRN_RETURN_IF_ERROR(WriteAt(fd, begin, {bytes.data(), bytes.size()}, path));
     begin += static_cast<int64_t>(count);
   }
   return absl::OkStatus();
@@ -105,8 +91,8 @@ absl::Status CheckpointWriter::AddFile(
 absl::Status CheckpointWriter::Write(const CheckpointTensor& tensor,
                                      int64_t offset,
                                      absl::Span<const char> bytes) {
-  return WriteAt(files_.at(tensor.file), tensor.file, tensor.begin + offset,
-                 bytes);
+  return WriteAt(files_.at(tensor.file), tensor.begin + offset,
+                 {bytes.data(), bytes.size()}, tensor.file);
 }
 
 absl::Status CheckpointWriter::Finish() && {

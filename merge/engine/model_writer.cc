@@ -23,20 +23,6 @@ namespace {
 constexpr int64_t kShardBytesMax = 5'000'000'000;
 constexpr char kIndexFile[] = "model.safetensors.index.json";
 
-absl::Status WriteAt(int fd, absl::string_view path, int64_t offset,
-                     absl::Span<const char> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), offset);
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      return SystemError(errno, absl::StrCat("write ", path));
-    }
-    bytes.remove_prefix(static_cast<size_t>(n));
-    offset += n;
-  }
-  return absl::OkStatus();
-}
-
 // Tensors in order, a new file whenever one is full.
 std::vector<std::vector<TensorSpec>> Pack(
     const std::vector<TensorSpec>& tensors) {
@@ -120,7 +106,7 @@ absl::Status ModelWriter::OpenFiles(
     if (ftruncate(fd, layout.file_bytes) != 0) {
       return SystemError(errno, absl::StrCat("size ", path));
     }
-    CAIRN_RETURN_IF_ERROR(WriteAt(fd, path, 0, layout.header));
+    CAIRN_RETURN_IF_ERROR(WriteAt(fd, 0, layout.header, path));
     for (const TensorEntry& tensor : layout.tensors) {
       places_[tensor.name] = {.fd = fd,
                               .begin = tensor.begin,
@@ -156,7 +142,8 @@ absl::Status ModelWriter::Write(const std::string& tensor, int64_t offset,
                                 absl::Span<const char> bytes) {
   const Place& place = places_.at(tensor);
   const int64_t at = place.begin + offset;
-  CAIRN_RETURN_IF_ERROR(WriteAt(place.fd, names_[place.file], at, bytes));
+  CAIRN_RETURN_IF_ERROR(WriteAt(
+      place.fd, at, {bytes.data(), bytes.size()}, names_[place.file]));
   // Hands whole stretches to the disk while the rest is computed.
   constexpr int64_t kStretch = 8 << 20;
   const int64_t end = offset + static_cast<int64_t>(bytes.size());

@@ -20,20 +20,13 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kTileBytes = 1 << 20;
-// Larger writes get larger pages, for which the kernel looks longer than it
-// takes to fill them.
-constexpr size_t kWriteBytesMax = 256 << 10;
 
 absl::Status WriteAll(int fd, int64_t offset, absl::string_view bytes,
                       const std::string& path) {
   const auto length = static_cast<off_t>(bytes.size());
-  for (int64_t at = offset; !bytes.empty();) {
-    const ssize_t n =
-        pwrite(fd, bytes.data(), std::min(bytes.size(), kWriteBytesMax), at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return SystemError(errno, absl::StrCat("write ", path));
-    at += n;
-    bytes.remove_prefix(static_cast<size_t>(n));
+  for (size_t at = 0; at < bytes.size(); at += kWriteBytesMax) {
+    CAIRN_RETURN_IF_ERROR(WriteAt(fd, offset + static_cast<int64_t>(at),
+                                  bytes.substr(at, kWriteBytesMax), path));
   }
   // Advice: the disk begins now and not at the sync.
   (void)sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);

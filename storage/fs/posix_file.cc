@@ -17,9 +17,6 @@ namespace cairn {
 namespace {
 
 constexpr int64_t kTileBytes = 1 << 20;
-// Larger writes get larger pages, for which the kernel looks longer than it
-// takes to fill them.
-constexpr size_t kWriteBytesMax = 256 << 10;
 
 }  // namespace
 
