@@ -21,10 +21,13 @@ namespace cairn {
 // clusters; bounds are Student's t with (effective number of clusters) - 1
 // degrees of freedom, taken for likelihood on the log scale, so that they map
 // through exp. A mean of skewed differences is judged by the stricter of
-// Student's t and Hall's transformation of it (Hall 1992, "On the removal of
-// skewness by transformation"), the skewness being taken a standard error
-// to the worse side: far out in the tail, where the levels of the hold-out
-// ledger lie, Student's t alone errs a hundredfold.
+// Student's t and a correction, the skewness being taken a standard error to
+// the worse side. Bounds take the losses for Poisson's events (Garwood 1936,
+// "Fiducial limits for the Poisson distribution"), which keeps them finite
+// where one item makes up the whole error. Tests take Hall's transformation
+// (1992, "On the removal of skewness by transformation"): far out in the tail,
+// where the levels of the hold-out ledger lie, Student's t alone errs a
+// hundredfold, and the other correction fivefold.
 class PairedDifference {
  public:
   // INVALID_ARGUMENT when the two are not of the same suite, version, split
@@ -36,12 +39,12 @@ class PairedDifference {
   // One-sided (1 - alpha) bounds of the gain.
   double LowerBound(double alpha) const;
   double UpperBound(double alpha) const;
-  // LowerBound(alpha) >= threshold, found faster.
+  // LowerBound(alpha) >= threshold.
   bool IsSurelyAtLeast(double threshold, double alpha) const;
   // Standard error of the gain.
   double standard_error() const;
-  // p-value of the one-sided test that the gain is below (above) `threshold`:
-  // small when it surely is.
+  // For levels far below alpha. p-value of the one-sided test that the gain is
+  // below (above) `threshold`: small when it surely is.
   double PValueBelow(double threshold) const;
   double PValueAbove(double threshold) const;
   // The smallest gain that would be shown (lower bound > 0) in 80 % of cases.
@@ -56,8 +59,8 @@ class PairedDifference {
   double RoundingStep(double margin) const;
 
   // The report of both sides with every figure, its id included.
-  // `margin` sets the rounding step; `claim_level` is the level at which a claim
-  // is tested and the detectable effect is given.
+  // `margin` sets the rounding step; `claim_level` is the level at which a
+  // claim is tested and the detectable effect is given.
   v1::Report MakeReport(double alpha, double claim_level, double margin,
                         absl::string_view device_class) const;
 
