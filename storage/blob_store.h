@@ -35,8 +35,13 @@ class BlobWriter {
  public:
   virtual ~BlobWriter() = default;
 
-  // Appends. RESOURCE_EXHAUSTED when the disk is full; nothing is lost then.
-  virtual absl::Status Append(absl::string_view bytes) = 0;
+  // Appends pieces, one after the other. RESOURCE_EXHAUSTED when the disk is
+  // full; nothing is lost then.
+  virtual absl::Status AppendPieces(
+      absl::Span<const absl::string_view> pieces) = 0;
+  absl::Status Append(absl::string_view bytes) {
+    return AppendPieces({&bytes, 1});
+  }
   // Makes all that was appended durable and returns its length: the committed
   // offset, which never goes back.
   virtual absl::StatusOr<int64_t> Sync() = 0;

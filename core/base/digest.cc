@@ -49,7 +49,7 @@ uint32_t Crc32cPortable(absl::string_view bytes, uint32_t crc) {
 #if defined(__x86_64__)
 // The instruction takes one cycle to start and three to end, so three runs of
 // bytes are taken at a time, each by a chain of its own.
-constexpr size_t kRunBytes = 4096;
+constexpr size_t kRunBytes = 1024;
 
 // What a run of zero bytes makes of a CRC: linear, so the sum over its bytes.
 using ZeroRunTable = std::array<std::array<uint32_t, 256>, 4>;

@@ -78,7 +78,13 @@ class RemoteSource : public ByteSource {
 
 absl::Status Download(HubChannel& hub, const v1::ReadRequest& request,
                       ByteSink sink) {
-  return RangeDownload(hub, request, sink).Run();
+  auto take = [&](ChunkBytes& chunk) -> absl::Status {
+    for (absl::string_view piece : chunk.pieces()) {
+      CAIRN_RETURN_IF_ERROR(sink(piece));
+    }
+    return absl::OkStatus();
+  };
+  return RangeDownload(hub, request, take).Run();
 }
 
 absl::StatusOr<std::string> DownloadBytes(HubChannel& hub,

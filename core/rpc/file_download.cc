@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "core/base/status_macros.h"
 #include "core/rpc/limits.h"
 #include "core/rpc/range_download.h"
@@ -13,10 +15,15 @@
 namespace cairn {
 namespace {
 
-// What one connection asks for at a time.
-constexpr int64_t kRangeBytes = 32 << 20;
+// What one connection asks for at a time: little, so that the hash, which goes
+// from front to back, is not far behind any of them; more when that takes so
+// long that the line is slow, perhaps a long one with a round trip a range.
+constexpr int64_t kRangeBytes = 8 << 20;
+constexpr int64_t kSlowRangeBytes = 32 << 20;
+constexpr absl::Duration kSlowRangeTime = absl::Milliseconds(500);
+// How often it is noted how far the file is.
+constexpr int64_t kNoteBytes = 32 << 20;
 constexpr int64_t kWritebackBytes = 4 << 20;
-constexpr int64_t kHashTileBytes = 256 << 10;
 // A further connection that takes longer is done without.
 constexpr absl::Duration kConnectTime = absl::Seconds(5);
 // Breaks that one further connection may have; the first one has patience.
@@ -28,6 +35,7 @@ FileDownload::FileDownload(HubChannel& hub, PartFile& file, Options options)
     : hub_(hub),
       file_(file),
       options_(std::move(options)),
+      hash_(file, options_.size_bytes),
       untouched_(file.found()),
       noted_(file.found()) {}
 
@@ -36,6 +44,32 @@ int64_t FileDownload::Front() const {
   if (!broken_.empty()) front = std::min(front, broken_.begin()->first);
   for (const auto& [end, at] : under_way_) front = std::min(front, at);
   return front;
+}
+
+int64_t FileDownload::RangeBytes() const {
+  if (!is_slow_) return kRangeBytes;
+  // Towards the end less, so that all of them end together.
+  return std::clamp((options_.size_bytes - untouched_) / kSlowDownloadLanes,
+                    kRangeBytes, kSlowRangeBytes);
+}
+
+void FileDownload::NoteTime(const Range& range, absl::Duration taken) {
+  if (range.end - range.begin < kRangeBytes || taken < kSlowRangeTime) return;
+  MutexLock lock(mutex_);
+  is_slow_ = true;
+  changed_.NotifyAll();
+}
+
+bool FileDownload::IsWanted(int lane) {
+  MutexLock lock(mutex_);
+  const auto is_over = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !status_.ok() || (untouched_ == options_.size_bytes &&
+                             broken_.empty() && under_way_.empty());
+  };
+  while (lane >= kDownloadLanes && !is_slow_ && !is_over()) {
+    changed_.Wait(mutex_);
+  }
+  return !is_over();
 }
 
 std::optional<FileDownload::Range> FileDownload::TakeRange() {
@@ -47,7 +81,7 @@ std::optional<FileDownload::Range> FileDownload::TakeRange() {
       broken_.erase(broken_.begin());
     } else if (untouched_ < options_.size_bytes) {
       range = {.begin = untouched_,
-               .end = std::min(options_.size_bytes, untouched_ + kRangeBytes)};
+               .end = std::min(options_.size_bytes, untouched_ + RangeBytes())};
       untouched_ = range.end;
     } else if (under_way_.empty()) {
       return std::nullopt;
@@ -65,12 +99,14 @@ void FileDownload::GiveBack(const Range& range) {
   MutexLock lock(mutex_);
   under_way_.erase(range.end);
   if (range.begin < range.end) broken_[range.begin] = range.end;
+  hash_.Advance(Front());
   changed_.NotifyAll();
 }
 
 void FileDownload::Fail(const absl::Status& status) {
   MutexLock lock(mutex_);
   status_.Update(status);
+  hash_.Stop();
   changed_.NotifyAll();
 }
 
@@ -80,12 +116,13 @@ absl::Status FileDownload::Fetch(int lane, const Range& range) {
   request.set_limit(range.end - range.begin);
   int64_t at = range.begin;
   int64_t written_back = range.begin;
-  auto sink = [&](absl::string_view bytes) -> absl::Status {
-    const auto size = static_cast<int64_t>(bytes.size());
+  auto sink = [&](ChunkBytes& chunk) -> absl::Status {
+    const int64_t size = chunk.size();
     if (size > range.end - at) {
       return absl::DataLossError("the hub sent more than asked for");
     }
-    CAIRN_RETURN_IF_ERROR(file_.WriteAt(at, bytes));
+    CAIRN_RETURN_IF_ERROR(file_.WriteAt(at, chunk.pieces()));
+    hash_.Offer(at, std::move(chunk));
     at += size;
     if (at - written_back >= kWritebackBytes || at == range.end) {
       file_.StartWriteback(written_back, at - written_back);
@@ -94,10 +131,10 @@ absl::Status FileDownload::Fetch(int lane, const Range& range) {
     MutexLock lock(mutex_);
     CAIRN_RETURN_IF_ERROR(status_);
     under_way_[range.end] = at;
-    changed_.NotifyAll();
     if (options_.progress) options_.progress(size);
     const int64_t front = Front();
-    if (front - noted_ < kRangeBytes) return absl::OkStatus();
+    hash_.Advance(front);
+    if (front - noted_ < kNoteBytes) return absl::OkStatus();
     noted_ = front;
     return file_.Note(front);
   };
@@ -113,6 +150,7 @@ absl::Status FileDownload::Fetch(int lane, const Range& range) {
 }
 
 void FileDownload::Lane(int index) {
+  if (!IsWanted(index)) return;
   if (index > 0 && !hub_.Lane(index)->WaitForConnected(
                        absl::ToChronoTime(absl::Now() + kConnectTime))) {
     return;
@@ -120,55 +158,39 @@ void FileDownload::Lane(int index) {
   Backoff backoff;
   int breaks = 0;
   while (std::optional<Range> range = TakeRange()) {
+    const absl::Time start = absl::Now();
     absl::Status status = Fetch(index, *range);
-    if (status.ok()) continue;
+    if (status.ok()) {
+      NoteTime(*range, absl::Now() - start);
+      continue;
+    }
     if (index == 0 || !IsTransient(status)) return Fail(status);
     // The others go on with it, and this one too after a while.
     if (++breaks > kBreaksMax || !hub_.Sleep(backoff.Next(status)).ok()) return;
   }
 }
 
-int64_t FileDownload::WaitForMore(int64_t hashed) {
-  MutexLock lock(mutex_);
-  while (status_.ok() && Front() <= hashed) changed_.Wait(mutex_);
-  return status_.ok() ? Front() : hashed;
-}
-
-void FileDownload::Hash() {
-  std::string tile;
-  for (int64_t hashed = 0; hashed < options_.size_bytes;) {
-    const int64_t front = WaitForMore(hashed);
-    if (front == hashed) return;  // the download failed
-    while (hashed < front) {
-      tile.resize(
-          static_cast<size_t>(std::min(kHashTileBytes, front - hashed)));
-      absl::Status status = file_.ReadAt(hashed, absl::MakeSpan(tile));
-      if (!status.ok()) return Fail(status);
-      hasher_.Update(tile);
-      hashed += static_cast<int64_t>(tile.size());
-    }
-  }
-}
-
 absl::StatusOr<Digest> FileDownload::Run() {
   if (options_.progress && file_.found() > 0) options_.progress(file_.found());
+  hash_.Advance(file_.found());
   {
     std::vector<std::jthread> others;
-    others.emplace_back([this] { Hash(); });
     const bool is_large =
         options_.size_bytes - file_.found() >= kSharedDownloadBytesMin;
-    for (int i = 1; is_large && i < kDownloadLanes; ++i) {
+    for (int i = 1; is_large && i < kSlowDownloadLanes; ++i) {
       others.emplace_back([this, i] { Lane(i); });
     }
     Lane(0);
   }
-  MutexLock lock(mutex_);
-  // Broken off: what is there from the front is worth keeping.
-  if (!status_.ok()) {
-    (void)file_.Note(Front());
-    return status_;
+  {
+    MutexLock lock(mutex_);
+    // Broken off: what is there from the front is worth keeping.
+    if (!status_.ok()) {
+      (void)file_.Note(Front());
+      return status_;
+    }
   }
-  return hasher_.Finish();
+  return hash_.Finish();
 }
 
 }  // namespace cairn

@@ -9,17 +9,20 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "cairn/v1/transfer.pb.h"
 #include "core/base/digest.h"
 #include "core/base/mutex.h"
 #include "core/rpc/hub_channel.h"
 #include "core/rpc/part_file.h"
+#include "core/rpc/trailing_hash.h"
 
 namespace cairn {
 
 // Fetches what a part file lacks in ranges, a large file over several
 // connections at once, and hashes it meanwhile. A range that breaks is given
-// back and taken up by whoever has time. Memory: a chunk a connection.
+// back and taken up by whoever has time. Memory: a chunk a connection, and
+// what the hash keeps.
 class FileDownload {
  public:
   struct Options {
@@ -43,6 +46,11 @@ class FileDownload {
   };
 
   void Lane(int index);
+  // Further connections wait until the line is found to be slow; false when
+  // there is nothing left for this one.
+  bool IsWanted(int lane);
+  void NoteTime(const Range& range, absl::Duration taken);
+  int64_t RangeBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The next range to fetch; waits while others may give theirs back. None
   // when nothing is left to do.
   std::optional<Range> TakeRange();
@@ -52,17 +60,13 @@ class FileDownload {
   void GiveBack(const Range& range);
   void Fail(const absl::Status& status);
 
-  // Hashes what is there from the front, as long as there is more to come.
-  void Hash();
-  // Where the hash can go on to; waits for more than `hashed`.
-  int64_t WaitForMore(int64_t hashed);
   // Bytes from the front that are there.
   int64_t Front() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   HubChannel& hub_;
   PartFile& file_;
   const Options options_;
-  Hasher hasher_;  // of Hash()
+  TrailingHash hash_;
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -73,6 +77,7 @@ class FileDownload {
   // Ranges under way: their end, and how far they are.
   std::map<int64_t, int64_t> under_way_ ABSL_GUARDED_BY(mutex_);
   int64_t noted_ ABSL_GUARDED_BY(mutex_);
+  bool is_slow_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -10,9 +10,11 @@ inline constexpr int64_t kChunkBytes = 256 << 10;
 // Uploads from this size on are sent in parts over so many connections.
 inline constexpr int64_t kSharedUploadBytesMin = 64 << 20;
 inline constexpr int kUploadLanes = 4;
-// Downloads from this size on are read in ranges over so many connections.
+// Downloads from this size on are read in ranges over several connections: so
+// many of them at once, and more over a line that is slow.
 inline constexpr int64_t kSharedDownloadBytesMin = 64 << 20;
-inline constexpr int kDownloadLanes = 4;
+inline constexpr int kDownloadLanes = 2;
+inline constexpr int kSlowDownloadLanes = 4;
 // Initial metadata of a stream that was admitted.
 inline constexpr char kStreamOpenKey[] = "cairn-stream-open";
 inline constexpr int64_t kBatchUploadBytesMax = 3 << 20;

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/file.h"
+#include "core/base/gather_write.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 
@@ -85,8 +86,11 @@ absl::StatusOr<PartFile> PartFile::Open(const std::string& path,
   return file;
 }
 
-absl::Status PartFile::WriteAt(int64_t offset, absl::string_view bytes) {
-  return cairn::WriteAt(fd_, offset, bytes, part());
+absl::Status PartFile::WriteAt(int64_t offset,
+                               absl::Span<const absl::string_view> pieces) {
+  const int error = GatherWriteAt(fd_, offset, pieces);
+  if (error == 0) return absl::OkStatus();
+  return SystemError(error, absl::StrCat("write ", part()));
 }
 
 absl::Status PartFile::ReadAt(int64_t offset, absl::Span<char> out) const {

@@ -28,7 +28,9 @@ class PartFile {
   // Bytes from the front that were there when it was opened.
   int64_t found() const { return found_; }
 
-  absl::Status WriteAt(int64_t offset, absl::string_view bytes);
+  // The bytes come in pieces, one after the other.
+  absl::Status WriteAt(int64_t offset,
+                       absl::Span<const absl::string_view> pieces);
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) const;
   // Sets the disk to work on a range without waiting.
   void StartWriteback(int64_t offset, int64_t size);

@@ -37,8 +37,8 @@ class PartFileTest : public ::testing::Test {
 TEST_F(PartFileTest, RangesInAnyOrderBecomeTheFile) {
   PartFile file = Open(6);
   EXPECT_EQ(file.found(), 0);
-  ASSERT_TRUE(file.WriteAt(3, "def").ok());
-  ASSERT_TRUE(file.WriteAt(0, "abc").ok());
+  ASSERT_TRUE(file.WriteAt(3, {"def"}).ok());
+  ASSERT_TRUE(file.WriteAt(0, {"abc"}).ok());
   std::string out(4, '\0');
   ASSERT_TRUE(file.ReadAt(1, absl::MakeSpan(out)).ok());
   EXPECT_EQ(out, "bcde");
@@ -50,8 +50,8 @@ TEST_F(PartFileTest, RangesInAnyOrderBecomeTheFile) {
 TEST_F(PartFileTest, OnlyWhatWasNotedIsBuiltOn) {
   {
     PartFile file = Open(100);
-    ASSERT_TRUE(file.WriteAt(50, "later").ok());
-    ASSERT_TRUE(file.WriteAt(0, "front").ok());
+    ASSERT_TRUE(file.WriteAt(50, {"later"}).ok());
+    ASSERT_TRUE(file.WriteAt(0, {"front"}).ok());
     ASSERT_TRUE(file.Note(5).ok());
   }
   EXPECT_EQ(Open(100).found(), 5);
@@ -60,7 +60,7 @@ TEST_F(PartFileTest, OnlyWhatWasNotedIsBuiltOn) {
 TEST_F(PartFileTest, FileWithHolesAndNoNoteYetIsBegunAnew) {
   {
     PartFile file = Open(100);
-    ASSERT_TRUE(file.WriteAt(50, "later").ok());
+    ASSERT_TRUE(file.WriteAt(50, {"later"}).ok());
   }
   EXPECT_EQ(Open(100).found(), 0);
 }
@@ -74,7 +74,7 @@ TEST_F(PartFileTest, LongerRemainsAreDropped) {
   std::ofstream(path_ + ".part") << "0123456789";
   PartFile file = Open(4);
   EXPECT_EQ(file.found(), 0);
-  ASSERT_TRUE(file.WriteAt(0, "abcd").ok());
+  ASSERT_TRUE(file.WriteAt(0, {"abcd"}).ok());
   ASSERT_TRUE(std::move(file).Publish().ok());
   EXPECT_EQ(Contents(), "abcd");
 }
@@ -87,7 +87,7 @@ TEST_F(PartFileTest, DamagedNoteIsNotBelieved) {
 
 TEST_F(PartFileTest, DiscardLeavesNothing) {
   PartFile file = Open(4);
-  ASSERT_TRUE(file.WriteAt(0, "abcd").ok());
+  ASSERT_TRUE(file.WriteAt(0, {"abcd"}).ok());
   file.Discard();
   EXPECT_TRUE(fs::is_empty(folder_));
 }

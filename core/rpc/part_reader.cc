@@ -5,6 +5,7 @@
 
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/chunk_message.h"
 #include "core/rpc/limits.h"
 
 namespace cairn {
@@ -101,22 +102,21 @@ void PartReader::Run(int64_t from) {
 absl::Status PartReader::Fill(Part& part, int64_t at) {
   const int64_t end = std::min(options_.size_bytes, at + kPartBytes);
   part.offset = at;
-  part.chunk_count = 0;
+  part.chunks.clear();
   for (int64_t begin = at; begin < end; begin += kChunkBytes) {
-    if (part.chunks.size() == part.chunk_count) part.chunks.emplace_back();
-    Part::Chunk& whole = part.chunks[part.chunk_count++];
-    std::string& chunk = whole.bytes;
-    chunk.resize(static_cast<size_t>(std::min(kChunkBytes, end - begin)));
+    const NewSlice memory(
+        static_cast<size_t>(std::min(kChunkBytes, end - begin)));
     CAIRN_RETURN_IF_ERROR(
-        source_.ReadAt(options_.offset + begin, absl::MakeSpan(chunk)));
-    whole.crc32c = Crc32c(chunk);
+        source_.ReadAt(options_.offset + begin, memory.bytes()));
+    const absl::string_view chunk(memory.bytes().data(),
+                                  memory.bytes().size());
+    part.chunks.push_back({.bytes = memory.slice(), .crc32c = Crc32c(chunk)});
     const int64_t chunk_end = begin + static_cast<int64_t>(chunk.size());
     if (options_.hashing != Hashing::kOnTheWay || chunk_end <= hashed_) {
       continue;
     }
     // What is sent again was hashed before.
-    hasher_.Update(
-        absl::string_view(chunk).substr(static_cast<size_t>(hashed_ - begin)));
+    hasher_.Update(chunk.substr(static_cast<size_t>(hashed_ - begin)));
     hashed_ = chunk_end;
   }
   return absl::OkStatus();

@@ -1,6 +1,8 @@
 #ifndef CAIRN_CORE_RPC_PART_READER_H_
 #define CAIRN_CORE_RPC_PART_READER_H_
 
+#include <grpcpp/support/slice.h>
+
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -21,12 +23,10 @@ struct Part {
   // In the blob.
   int64_t offset = 0;
   struct Chunk {
-    std::string bytes;
+    grpc::Slice bytes;
     uint32_t crc32c = 0;
   };
-  // The first `chunk_count` are in use; the others keep their memory.
   std::vector<Chunk> chunks;
-  size_t chunk_count = 0;
 };
 
 // Reads a blob once, from front to back, on a thread of its own, and hands it

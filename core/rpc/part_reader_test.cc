@@ -25,9 +25,10 @@ std::string Drain(PartReader& reader, int64_t* from) {
   while (auto part = reader.Next()) {
     if (*from < 0) *from = part->offset;
     EXPECT_EQ(part->offset, *from + static_cast<int64_t>(out.size()));
-    for (size_t i = 0; i < part->chunk_count; ++i) {
-      EXPECT_LE(part->chunks[i].bytes.size(), kChunkBytes);
-      out += part->chunks[i].bytes;
+    for (const Part::Chunk& chunk : part->chunks) {
+      EXPECT_LE(chunk.bytes.size(), kChunkBytes);
+      out.append(reinterpret_cast<const char*>(chunk.bytes.begin()),
+                 chunk.bytes.size());
     }
     reader.GiveBack(std::move(part));
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "cairn/v1/transfer.pb.h"
+#include "core/rpc/chunk_message.h"
 #include "core/rpc/hub_channel.h"
 
 namespace cairn {
@@ -24,7 +25,7 @@ class RangeDownload {
     absl::Duration patience = absl::Seconds(25);
   };
   // Takes the next bytes; an error ends the download with it.
-  using Sink = absl::FunctionRef<absl::Status(absl::string_view bytes)>;
+  using Sink = absl::FunctionRef<absl::Status(ChunkBytes& bytes)>;
 
   // `sink` must outlive it. The range is [offset, offset + limit) of `request`,
   // or all from the offset on when there is no limit.
@@ -48,7 +49,7 @@ class RangeDownload {
  private:
   // Reads one stream of bounded length.
   absl::Status ReadStream();
-  absl::Status Take(const v1::ReadResponse& response);
+  absl::Status Take(const grpc::ByteBuffer& wire);
   bool is_done() const { return end_ >= 0 && next_ >= end_; }
 
   HubChannel& hub_;

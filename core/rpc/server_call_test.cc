@@ -25,7 +25,7 @@ namespace {
 class SummingSink : public StreamSink<v1::WriteUploadRequest, v1::Upload> {
  public:
   explicit SummingSink(std::atomic<int>& ended) : ended_(ended) {}
-  void Take(const v1::WriteUploadRequest& request, Done done) override {
+  void Take(v1::WriteUploadRequest& request, Done done) override {
     if (request.offset() < 0) {
       return done(ReasonedError(absl::StatusCode::kInvalidArgument,
                                 "LIMIT_EXCEEDED", "negative"));

@@ -28,10 +28,11 @@ class StreamSink {
  public:
   using Done = absl::AnyInvocable<void(absl::Status)>;
   virtual ~StreamSink() = default;
-  // The next message, which stays until `done` is called, once, by any thread.
+  // The next message, which stays until `done` is called, once, by any thread;
+  // what is taken out of it need not wait in memory for the next one.
   // An error ends the call; End() is not called then. The sink may be gone
   // after `done`.
-  virtual void Take(const Request& request, Done done) = 0;
+  virtual void Take(Request& request, Done done) = 0;
   // The client is gone: what Take() has not done yet is done soon. Comes from
   // any thread, at any time, perhaps after End().
   virtual void Cancel() {}

@@ -1,12 +1,17 @@
 #include "core/rpc/upload_round.h"
 
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/rpc_method.h>
+
 #include <algorithm>
+#include <memory>
 #include <thread>
 #include <utility>
 
-#include "cairn/v1/transfer.grpc.pb.h"
-#include "core/base/digest.h"
+#include "absl/memory/memory.h"
+#include "cairn/v1/transfer.pb.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/chunk_message.h"
 #include "core/rpc/limits.h"
 
 namespace cairn {
@@ -17,6 +22,18 @@ constexpr absl::Duration kStreamDeadline = absl::Minutes(20);
 constexpr absl::Duration kStreamTime = absl::Minutes(10);
 // A further connection that takes longer is done without.
 constexpr absl::Duration kConnectTime = absl::Seconds(5);
+
+constexpr char kWriteMethod[] = "/cairn.v1.UploadService/WriteUpload";
+
+// As the generated stub does it, but with messages made by hand.
+std::unique_ptr<grpc::ClientWriter<grpc::ByteBuffer>> OpenStream(
+    grpc::Channel& channel, grpc::ClientContext& context, v1::Upload& reply) {
+  static const grpc::internal::RpcMethod kWrite(
+      kWriteMethod, grpc::internal::RpcMethod::CLIENT_STREAMING);
+  return absl::WrapUnique(
+      grpc::internal::ClientWriterFactory<grpc::ByteBuffer>::Create(
+          &channel, kWrite, &context, &reply));
+}
 
 }  // namespace
 
@@ -54,19 +71,18 @@ bool UploadRound::has_failed() const {
 }
 
 template <typename Writer>
-bool UploadRound::SendPart(Writer& writer, Part& part) {
+bool UploadRound::SendPart(Writer& writer, const Part& part) {
   v1::WriteUploadRequest request;
   request.set_name(options_.upload);
   int64_t offset = part.offset;
-  for (size_t i = 0; i < part.chunk_count; ++i) {
-    Part::Chunk& chunk = part.chunks[i];
+  for (const Part::Chunk& chunk : part.chunks) {
     request.set_offset(offset);
     request.set_crc32c(chunk.crc32c);
-    // Lent to the message while it is serialised.
-    request.mutable_chunk()->swap(chunk.bytes);
-    const bool is_sent = writer.Write(request);
-    request.mutable_chunk()->swap(chunk.bytes);
-    if (!is_sent) return false;
+    if (!writer.Write(SerializeWithChunk(
+            request, v1::WriteUploadRequest::kChunkFieldNumber,
+            chunk.bytes))) {
+      return false;
+    }
     const auto size = static_cast<int64_t>(chunk.bytes.size());
     offset += size;
     if (options_.sent == nullptr) continue;
@@ -90,19 +106,20 @@ UploadRound::Ended UploadRound::SendParts(Writer& writer) {
 }
 
 absl::StatusOr<UploadRound::Ended> UploadRound::Stream(int index) {
-  v1::UploadService::Stub stub(hub_.Lane(options_.first_lane + index));
+  const std::shared_ptr<grpc::Channel> channel =
+      hub_.Lane(options_.first_lane + index);
   v1::Upload reply;
   Ended ended = Ended::kNoMoreParts;
   bool is_refused = false;
   absl::Status sent = hub_.RunOnce(
       kStreamDeadline, [&](grpc::ClientContext& context) -> grpc::Status {
         Member member(*this, context);
-        auto writer = stub.WriteUpload(&context, &reply);
+        auto writer = OpenStream(*channel, context, reply);
         if (options_.lanes > 1) {
           v1::WriteUploadRequest opening;
           opening.set_name(options_.upload);
           opening.set_shares(true);
-          writer->Write(opening);
+          writer->Write(SerializeMessage(opening));
         }
         if (index > 0) {
           // The round goes on without a stream that finds no place.

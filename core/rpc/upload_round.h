@@ -47,7 +47,7 @@ class UploadRound {
   template <typename Writer>
   Ended SendParts(Writer& writer);
   template <typename Writer>
-  bool SendPart(Writer& writer, Part& part);
+  bool SendPart(Writer& writer, const Part& part);
   void Fail(const absl::Status& status);
   bool has_failed() const;
 

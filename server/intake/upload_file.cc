@@ -117,28 +117,42 @@ std::optional<UploadFile::Turn> UploadFile::BeginTurn() {
   return turn;
 }
 
-absl::Status UploadFile::Append(const Turn& turn) {
+absl::Status UploadFile::PassKnown(const BlobWriter& writer, Chunk& chunk,
+                                   size_t known) {
+  std::string stored(known, '\0');
+  CAIRN_RETURN_IF_ERROR(
+      writer.ReadBack(chunk.offset, absl::MakeSpan(stored)));
+  absl::string_view left = stored;
+  for (absl::string_view& piece : chunk.pieces) {
+    const absl::string_view again = piece.substr(0, left.size());
+    if (again != left.substr(0, again.size())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the chunk at ", chunk.offset, " differs from what ", name_,
+          " holds there: cancel the upload and begin another one"));
+    }
+    left.remove_prefix(again.size());
+    piece.remove_prefix(again.size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UploadFile::Append(Turn& turn) {
   BlobWriter* writer;
   {
     MutexLock lock(mutex_);
     writer = writer_.get();
   }
-  absl::string_view bytes = turn.chunk.bytes;
-  const auto known = static_cast<size_t>(std::min<int64_t>(
-      static_cast<int64_t>(bytes.size()), turn.stored - turn.chunk.offset));
-  if (known > 0) {
-    std::string stored(known, '\0');
-    CAIRN_RETURN_IF_ERROR(
-        writer->ReadBack(turn.chunk.offset, absl::MakeSpan(stored)));
-    if (bytes.substr(0, known) != stored) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the chunk at ", turn.chunk.offset, " differs from what ", name_,
-          " holds there: cancel the upload and begin another one"));
-    }
-    bytes.remove_prefix(known);
+  int64_t size = 0;
+  for (absl::string_view piece : turn.chunk.pieces) {
+    size += static_cast<int64_t>(piece.size());
   }
-  if (bytes.empty()) return absl::OkStatus();
-  CAIRN_RETURN_IF_ERROR(writer->Append(bytes));
+  const int64_t known = std::min(size, turn.stored - turn.chunk.offset);
+  if (known > 0) {
+    CAIRN_RETURN_IF_ERROR(
+        PassKnown(*writer, turn.chunk, static_cast<size_t>(known)));
+  }
+  if (known == size) return absl::OkStatus();
+  CAIRN_RETURN_IF_ERROR(writer->AppendPieces(turn.chunk.pieces));
   return Failpoint("upload.written");
 }
 

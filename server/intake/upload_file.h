@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
@@ -41,8 +42,8 @@ class UploadFile : public std::enable_shared_from_this<UploadFile> {
 
   struct Chunk {
     int64_t offset = 0;
-    // Stays until `done` was called.
-    absl::string_view bytes;
+    // One after the other. The bytes stay until `done` was called.
+    std::vector<absl::string_view> pieces;
     // Of the stream that brings it, set before Forget(); outlives the call of
     // `done`.
     const std::atomic<bool>* is_cancelled = nullptr;
@@ -85,7 +86,10 @@ class UploadFile : public std::enable_shared_from_this<UploadFile> {
   void Pump();
   // The caller then appends, and nobody else, until EndTurn().
   std::optional<Turn> BeginTurn();
-  absl::Status Append(const Turn& turn);
+  absl::Status Append(Turn& turn);
+  // Compares the first `known` bytes of a chunk with what is stored, and drops
+  // them.
+  absl::Status PassKnown(const BlobWriter& writer, Chunk& chunk, size_t known);
   void EndTurn();
   // Starts what is due of syncing and hashing.
   void StartWork();

@@ -32,7 +32,7 @@ class UploadFileTest : public ::testing::Test {
   void Write(UploadFile& file, int64_t offset, const std::string& bytes,
              std::optional<absl::Status>& told) {
     file.Write({.offset = offset,
-                .bytes = bytes,
+                .pieces = {bytes},
                 .is_cancelled = &is_cancelled_,
                 .done = [&told](absl::Status status) { told = status; }});
   }
@@ -130,8 +130,8 @@ TEST_F(UploadFileTest, ManyStreamsMakeOneWhole) {
       for (int64_t at = stream * kPart; at < end; at += kStreams * kPart) {
         std::latch done(1);
         file->Write({.offset = at,
-                     .bytes = absl::string_view(whole).substr(
-                         static_cast<size_t>(at), kPart),
+                     .pieces = {absl::string_view(whole).substr(
+                         static_cast<size_t>(at), kPart)},
                      .is_cancelled = &is_cancelled_,
                      .done = [&](absl::Status status) {
                        EXPECT_TRUE(status.ok()) << status;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/chunk_message.h"
 #include "core/rpc/limits.h"
 #include "core/rpc/server_call.h"
 #include "core/rpc/server_stream.h"
@@ -15,24 +16,24 @@ namespace cairn {
 
 // Opens the upload that the first message names, then feeds it.
 class UploadHandler::ChunkSink
-    : public StreamSink<v1::WriteUploadRequest, v1::Upload> {
+    : public StreamSink<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   ChunkSink(UploadHandler& handler, std::string authorization)
       : handler_(handler), authorization_(std::move(authorization)) {}
 
-  void Take(const v1::WriteUploadRequest& request, Done done) override {
-    if (name_.empty()) {
-      absl::Status opened = Open(request);
-      if (!opened.ok()) return done(opened);
-    }
-    if (!request.name().empty() && request.name() != name_) {
-      return done(absl::InvalidArgumentError(
-          absl::StrCat("the stream writes ", name_, " and cannot go on with ",
-                       request.name())));
-    }
-    handler_.received_bytes_ += static_cast<int64_t>(request.chunk().size());
-    stream_->Write(request.offset(), request.chunk(), request.crc32c(),
-                   std::move(done));
+  void Take(grpc::ByteBuffer& wire, Done done) override {
+    v1::WriteUploadRequest request;
+    absl::Status status = Read(wire, request);
+    if (!status.ok()) return done(status);
+    handler_.received_bytes_ += chunk_.size();
+    // An idle stream keeps no chunk.
+    auto let_go = [this, done = std::move(done)](absl::Status taken) mutable {
+      chunk_ = ChunkBytes();
+      done(std::move(taken));
+    };
+    stream_->Write(request.offset(),
+                   {chunk_.pieces().begin(), chunk_.pieces().end()},
+                   request.crc32c(), std::move(let_go));
   }
 
   void Cancel() override {
@@ -45,15 +46,29 @@ class UploadHandler::ChunkSink
     if (stream != nullptr) stream->Cancel();
   }
 
-  absl::StatusOr<v1::Upload> End() override {
+  absl::StatusOr<grpc::ByteBuffer> End() override {
     if (stream_ == nullptr) {
       return absl::InvalidArgumentError(
           "an upload's stream needs at least one message, which names it");
     }
-    return stream_->End();
+    CAIRN_ASSIGN_OR_RETURN(v1::Upload upload, stream_->End());
+    return SerializeMessage(upload);
   }
 
  private:
+  // Takes the message apart: the chunk stays where it is.
+  absl::Status Read(grpc::ByteBuffer& wire, v1::WriteUploadRequest& request) {
+    CAIRN_RETURN_IF_ERROR(ParseBesideChunk(
+        wire, v1::WriteUploadRequest::kChunkFieldNumber, request, chunk_));
+    wire.Clear();
+    if (name_.empty()) CAIRN_RETURN_IF_ERROR(Open(request));
+    if (request.name().empty() || request.name() == name_) {
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the stream writes ", name_, " and cannot go on with ",
+        request.name()));
+  }
   absl::Status Open(const v1::WriteUploadRequest& request) {
     CAIRN_ASSIGN_OR_RETURN(Caller caller,
                            handler_.calls_.tokens.Identify(authorization_));
@@ -73,6 +88,7 @@ class UploadHandler::ChunkSink
   UploadHandler& handler_;
   const std::string authorization_;
   std::string name_;
+  ChunkBytes chunk_;
   UploadStream* stream_ = nullptr;
   Mutex mutex_;
   bool is_cancelled_ ABSL_GUARDED_BY(mutex_) = false;
@@ -80,14 +96,14 @@ class UploadHandler::ChunkSink
   std::shared_ptr<UploadStream> shared_ ABSL_GUARDED_BY(mutex_);
 };
 
-grpc::ServerReadReactor<v1::WriteUploadRequest>* UploadHandler::WriteUpload(
-    grpc::CallbackServerContext* context, v1::Upload* response) {
+grpc::ServerReadReactor<grpc::ByteBuffer>* UploadHandler::WriteUpload(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
   auto pass = gate_.Admit(context, CallerKey(*context));
   if (!pass.ok()) {
-    return RefuseReceiving<v1::WriteUploadRequest>(pass.status());
+    return RefuseReceiving<grpc::ByteBuffer>(pass.status());
   }
   context->AddInitialMetadata(kStreamOpenKey, "1");
-  return ReceiveStream<v1::WriteUploadRequest, v1::Upload>(
+  return ReceiveStream<grpc::ByteBuffer, grpc::ByteBuffer>(
       calls_.pool, response,
       std::make_unique<ChunkSink>(*this, AuthorizationOf(*context)),
       *std::move(pass));

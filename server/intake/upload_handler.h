@@ -11,9 +11,12 @@
 
 namespace cairn {
 
-// UploadService over UploadSessions. Everything given must outlive the server
-// that it is registered with.
-class UploadHandler : public v1::UploadService::CallbackService {
+// UploadService over UploadSessions. Messages with chunks are read by hand, so
+// that their bytes are stored from where they came. Everything given must
+// outlive the server that it is registered with.
+class UploadHandler
+    : public v1::UploadService::WithRawCallbackMethod_WriteUpload<
+          v1::UploadService::CallbackService> {
  public:
   UploadHandler(UploadSessions& sessions, CallEnvironment calls,
                 StreamGate& gate)
@@ -22,8 +25,10 @@ class UploadHandler : public v1::UploadService::CallbackService {
   grpc::ServerUnaryReactor* BeginUpload(grpc::CallbackServerContext* context,
                                         const v1::BeginUploadRequest* request,
                                         v1::Upload* response) override;
-  grpc::ServerReadReactor<v1::WriteUploadRequest>* WriteUpload(
-      grpc::CallbackServerContext* context, v1::Upload* response) override;
+  // Takes v1::WriteUploadRequests and answers with a v1::Upload.
+  grpc::ServerReadReactor<grpc::ByteBuffer>* WriteUpload(
+      grpc::CallbackServerContext* context,
+      grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* GetUpload(grpc::CallbackServerContext* context,
                                       const v1::GetUploadRequest* request,
                                       v1::Upload* response) override;

@@ -6,11 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "cairn/store/v1/upload.pb.h"
 #include "cairn/v1/transfer.pb.h"
 #include "server/flow/caller.h"
@@ -49,15 +51,15 @@ class UploadStream {
  public:
   ~UploadStream() { Cancel(); }
 
-  // Takes the bytes at `offset`, which stay until `done` is called, perhaps
-  // by another thread; one chunk at a time. What is stored already is
+  // Takes the bytes at `offset`, in pieces, which stay until `done` is called,
+  // perhaps by another thread; one chunk at a time. What is stored already is
   // compared, never appended. INVALID_ARGUMENT for a chunk that is too large,
   // broken, past the declared size, or different from what is stored;
   // FAILED_PRECONDITION for one that leaves a gap that nobody fills;
   // RESOURCE_EXHAUSTED when the disk is full; ABORTED when the upload was
   // finished or dropped meanwhile. The stream may be gone after `done`.
-  void Write(int64_t offset, absl::string_view chunk, uint32_t crc32c,
-             UploadFile::Done done);
+  void Write(int64_t offset, std::vector<absl::string_view> pieces,
+             uint32_t crc32c, UploadFile::Done done);
   // Makes everything durable and says how much that is.
   absl::StatusOr<v1::Upload> End();
   // The peer is gone: a chunk that waits is CANCELLED. For any thread.
@@ -67,7 +69,8 @@ class UploadStream {
   friend class UploadSessions;
   UploadStream(store::v1::UploadRecord record, UploadFileTable::Use file,
                UploadOrder order, absl::Duration idle_ttl);
-  absl::Status Check(int64_t offset, absl::string_view chunk, uint32_t crc32c);
+  absl::Status Check(int64_t offset, absl::Span<const absl::string_view> pieces,
+                     uint32_t crc32c);
 
   const store::v1::UploadRecord record_;
   const UploadOrder order_;

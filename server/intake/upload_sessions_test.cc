@@ -56,7 +56,7 @@ class UploadSessionsTest : public ::testing::Test {
   static absl::Status Write(UploadStream& stream, int64_t offset,
                             const std::string& bytes, uint32_t crc32c) {
     std::optional<absl::Status> taken;
-    stream.Write(offset, bytes, crc32c,
+    stream.Write(offset, {bytes}, crc32c,
                  [&taken](absl::Status status) { taken = status; });
     EXPECT_TRUE(taken.has_value());
     return taken.value_or(absl::UnknownError("not told"));
@@ -297,7 +297,7 @@ TEST_F(UploadSessionsTest, StreamsShareAnUploadByParts) {
   auto second = open();
   std::optional<absl::Status> ahead;
   const std::string later = "456789";
-  second->Write(4, later, Crc32c(later),
+  second->Write(4, {later}, Crc32c(later),
                 [&](absl::Status status) { ahead = status; });
   EXPECT_FALSE(ahead.has_value());
   ASSERT_TRUE(Write(*first, 0, "0123").ok());

@@ -9,6 +9,15 @@
 #include "server/intake/upload_sessions.h"
 
 namespace cairn {
+namespace {
+
+int64_t SizeOf(absl::Span<const absl::string_view> pieces) {
+  size_t size = 0;
+  for (absl::string_view piece : pieces) size += piece.size();
+  return static_cast<int64_t>(size);
+}
+
+}  // namespace
 
 UploadStream::UploadStream(store::v1::UploadRecord record,
                            UploadFileTable::Use file, UploadOrder order,
@@ -18,16 +27,19 @@ UploadStream::UploadStream(store::v1::UploadRecord record,
       idle_ttl_(idle_ttl),
       file_(std::move(file)) {}
 
-absl::Status UploadStream::Check(int64_t offset, absl::string_view chunk,
+absl::Status UploadStream::Check(int64_t offset,
+                                 absl::Span<const absl::string_view> pieces,
                                  uint32_t crc32c) {
-  const auto size = static_cast<int64_t>(chunk.size());
+  const int64_t size = SizeOf(pieces);
   if (size > kChunkBytes) {
     return ReasonedError(
         absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED",
         absl::StrCat("a chunk of ", size, " bytes: send at most ", kChunkBytes),
         {{"limit", absl::StrCat(kChunkBytes)}});
   }
-  if (const uint32_t actual = Crc32c(chunk); actual != crc32c) {
+  uint32_t actual = 0;
+  for (absl::string_view piece : pieces) actual = Crc32c(piece, actual);
+  if (actual != crc32c) {
     return absl::InvalidArgumentError(
         absl::StrCat("the chunk at ", offset, " has CRC32C ", actual, ", not ",
                      crc32c, " as it says: send it again"));
@@ -47,15 +59,15 @@ absl::Status UploadStream::Check(int64_t offset, absl::string_view chunk,
                      {{"committed_bytes", absl::StrCat(stored)}});
 }
 
-void UploadStream::Write(int64_t offset, absl::string_view chunk,
+void UploadStream::Write(int64_t offset, std::vector<absl::string_view> pieces,
                          uint32_t crc32c, UploadFile::Done done) {
-  absl::Status status = Check(offset, chunk, crc32c);
-  if (!status.ok() || chunk.empty()) {
+  absl::Status status = Check(offset, pieces, crc32c);
+  if (!status.ok() || SizeOf(pieces) == 0) {
     done(status);
     return;
   }
   file_->Write({.offset = offset,
-                .bytes = chunk,
+                .pieces = std::move(pieces),
                 .is_cancelled = &is_cancelled_,
                 .done = std::move(done)});
 }

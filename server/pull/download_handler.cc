@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
 #include "core/base/status_macros.h"
+#include "core/rpc/chunk_message.h"
 #include "core/rpc/limits.h"
 #include "core/rpc/server_call.h"
 #include "core/rpc/server_stream.h"
@@ -31,33 +32,36 @@ absl::StatusOr<int64_t> EndOf(const v1::ReadRequest& request, int64_t size) {
 }  // namespace
 
 // Resolves the request at its first step, then reads it chunk by chunk.
-class DownloadHandler::ChunkSource : public StreamSource<v1::ReadResponse> {
+class DownloadHandler::ChunkSource : public StreamSource<grpc::ByteBuffer> {
  public:
   ChunkSource(DownloadHandler& handler, std::string authorization,
-              const v1::ReadRequest& request)
+              v1::ReadRequest request)
       : handler_(handler),
         authorization_(std::move(authorization)),
-        request_(request) {}
+        request_(std::move(request)) {}
 
-  absl::StatusOr<Step> Next(v1::ReadResponse& response) override {
+  absl::StatusOr<Step> Next(grpc::ByteBuffer& message) override {
+    // Frees the last chunk, whose memory the next one can have.
+    message.Clear();
+    v1::ReadResponse response;
     const bool is_first = download_.source == nullptr;
     if (is_first) {
       CAIRN_RETURN_IF_ERROR(Open());
       response.set_size_bytes(download_.source->size());
       response.set_sha256(download_.sha256);
-    } else {
-      if (next_ == end_) return Step::kEnd;
-      response.clear_size_bytes();
-      response.clear_sha256();
+    } else if (next_ == end_) {
+      return Step::kEnd;
     }
-    std::string& chunk = *response.mutable_chunk();
-    chunk.resize(static_cast<size_t>(std::min(kChunkBytes, end_ - next_)));
-    CAIRN_RETURN_IF_ERROR(
-        download_.source->ReadAt(next_, absl::MakeSpan(chunk)));
+    const auto size = static_cast<size_t>(std::min(kChunkBytes, end_ - next_));
+    const NewSlice chunk(size);
+    CAIRN_RETURN_IF_ERROR(download_.source->ReadAt(next_, chunk.bytes()));
     response.set_offset(next_);
-    response.set_crc32c(Crc32c(chunk));
-    next_ += static_cast<int64_t>(chunk.size());
-    handler_.sent_bytes_ += static_cast<int64_t>(chunk.size());
+    response.set_crc32c(
+        Crc32c(absl::string_view(chunk.bytes().data(), size)));
+    message = SerializeWithChunk(
+        response, v1::ReadResponse::kChunkFieldNumber, chunk.slice());
+    next_ += static_cast<int64_t>(size);
+    handler_.sent_bytes_ += static_cast<int64_t>(size);
     return Step::kMessage;
   }
 
@@ -80,13 +84,17 @@ class DownloadHandler::ChunkSource : public StreamSource<v1::ReadResponse> {
   int64_t end_ = 0;
 };
 
-grpc::ServerWriteReactor<v1::ReadResponse>* DownloadHandler::Read(
-    grpc::CallbackServerContext* context, const v1::ReadRequest* request) {
+grpc::ServerWriteReactor<grpc::ByteBuffer>* DownloadHandler::Read(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   auto pass = gate_.Admit(context, CallerKey(*context));
-  if (!pass.ok()) return RefuseSending<v1::ReadResponse>(pass.status());
-  return SendStream<v1::ReadResponse>(
+  if (!pass.ok()) return RefuseSending<grpc::ByteBuffer>(pass.status());
+  v1::ReadRequest read;
+  const absl::Status parsed = ParseMessage(*request, read);
+  if (!parsed.ok()) return RefuseSending<grpc::ByteBuffer>(parsed);
+  return SendStream<grpc::ByteBuffer>(
       context, calls_.pool,
-      std::make_unique<ChunkSource>(*this, AuthorizationOf(*context), *request),
+      std::make_unique<ChunkSource>(*this, AuthorizationOf(*context),
+                                    std::move(read)),
       *std::move(pass));
 }
 

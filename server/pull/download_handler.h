@@ -12,17 +12,21 @@
 namespace cairn {
 
 // DownloadService over a DownloadResolver: chunks with their offset and
-// CRC32C, one in flight a stream. Everything given must outlive the server
-// that it is registered with.
-class DownloadHandler : public v1::DownloadService::CallbackService {
+// CRC32C, one in flight a stream. Messages are made by hand, so that a chunk is
+// sent from where it was read. Everything given must outlive the server that it
+// is registered with.
+class DownloadHandler
+    : public v1::DownloadService::WithRawCallbackMethod_Read<
+          v1::DownloadService::Service> {
  public:
   DownloadHandler(const DownloadResolver& resolver, CallEnvironment calls,
                   StreamGate& gate)
       : resolver_(resolver), calls_(calls), gate_(gate) {}
 
-  grpc::ServerWriteReactor<v1::ReadResponse>* Read(
+  // Takes a v1::ReadRequest and sends v1::ReadResponses.
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Read(
       grpc::CallbackServerContext* context,
-      const v1::ReadRequest* request) override;
+      const grpc::ByteBuffer* request) override;
 
   // Bytes sent since the start, for metrics.
   int64_t sent_bytes() const { return sent_bytes_; }

@@ -1,9 +1,11 @@
 // Uploads and downloads through both handlers, over gRPC on loopback.
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/rpc_method.h>
 #include <gtest/gtest.h>
 
 #include <thread>
 
+#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "cairn/store/v1/records.pb.h"
 #include "core/base/digest.h"
@@ -38,10 +40,10 @@ class TransferTest : public ::testing::Test {
     builder.RegisterService(&uploads_);
     builder.RegisterService(&downloads_);
     server_ = builder.BuildAndStart();
-    auto channel = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_),
-                                       grpc::InsecureChannelCredentials());
-    upload_stub_ = v1::UploadService::NewStub(channel);
-    download_stub_ = v1::DownloadService::NewStub(channel);
+    channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port_),
+                                   grpc::InsecureChannelCredentials());
+    upload_stub_ = v1::UploadService::NewStub(channel_);
+    download_stub_ = v1::DownloadService::NewStub(channel_);
   }
   ~TransferTest() override { server_->Shutdown(); }
 
@@ -149,6 +151,7 @@ class TransferTest : public ::testing::Test {
   std::string token_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::UploadService::Stub> upload_stub_;
   std::unique_ptr<v1::DownloadService::Stub> download_stub_;
 };
@@ -222,6 +225,35 @@ TEST_F(TransferTest, StreamErrorsCarryTheirCode) {
       absl::IsUnauthenticated(Stream(upload.name(), bytes, 0, 100).status()));
   EXPECT_TRUE(
       absl::IsUnauthenticated(Download(Digest::Of("x"), 0, 0).status()));
+}
+
+TEST_F(TransferTest, MessagesThatAreNoneAreRefused) {
+  const std::string garbage(1000, '\x07');
+  const grpc::Slice slice(garbage);
+  const grpc::ByteBuffer wire(&slice, 1);
+  using grpc::internal::RpcMethod;
+  {
+    const RpcMethod method("/cairn.v1.DownloadService/Read",
+                           RpcMethod::SERVER_STREAMING);
+    auto context = Context();
+    auto reader = absl::WrapUnique(
+        grpc::internal::ClientReaderFactory<v1::ReadResponse>::Create(
+            channel_.get(), method, context.get(), wire));
+    v1::ReadResponse response;
+    EXPECT_FALSE(reader->Read(&response));
+    EXPECT_EQ(reader->Finish().error_code(),
+              grpc::StatusCode::INVALID_ARGUMENT);
+  }
+  const RpcMethod method("/cairn.v1.UploadService/WriteUpload",
+                         RpcMethod::CLIENT_STREAMING);
+  auto context = Context();
+  v1::Upload reply;
+  auto writer = absl::WrapUnique(
+      grpc::internal::ClientWriterFactory<grpc::ByteBuffer>::Create(
+          channel_.get(), method, context.get(), &reply));
+  writer->Write(wire);
+  writer->WritesDone();
+  EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(TransferTest, StreamsBeyondTheLimitAreToldToComeBack) {

@@ -16,11 +16,15 @@ constexpr int64_t kWritebackBytes = 4 << 20;
 
 }  // namespace
 
-absl::Status FsBlobWriter::Append(absl::string_view bytes) {
+absl::Status FsBlobWriter::AppendPieces(
+    absl::Span<const absl::string_view> pieces) {
   const int64_t start = size_;
-  const auto added = static_cast<int64_t>(bytes.size());
+  int64_t added = 0;
+  for (absl::string_view piece : pieces) {
+    added += static_cast<int64_t>(piece.size());
+  }
   CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(added));
-  CAIRN_RETURN_IF_ERROR(file_.WriteAt(start, bytes));
+  CAIRN_RETURN_IF_ERROR(file_.WritePiecesAt(start, pieces));
   const int64_t end = start + added;
   size_ = end;
   if (end - written_back_ < kWritebackBytes) return absl::OkStatus();

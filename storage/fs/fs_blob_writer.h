@@ -22,7 +22,8 @@ class FsBlobWriter : public BlobWriter {
         size_(size),
         written_back_(size) {}
 
-  absl::Status Append(absl::string_view bytes) override;
+  absl::Status AppendPieces(
+      absl::Span<const absl::string_view> pieces) override;
   absl::StatusOr<int64_t> Sync() override;
   absl::StatusOr<int64_t> CatchUp(int64_t bytes_max) override;
   int64_t size() const override { return size_; }

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/failpoint.h"
 #include "core/base/file.h"
+#include "core/base/gather_write.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -95,25 +96,15 @@ absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
   return absl::OkStatus();
 }
 
-absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) {
+absl::Status PosixFile::WritePiecesAt(
+    int64_t offset, absl::Span<const absl::string_view> pieces) {
   CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
-  const int64_t start = offset;
-  while (!bytes.empty()) {
-    ssize_t n = pwrite(fd_, bytes.data(),
-                       std::min(bytes.size(), kWriteBytesMax), offset);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      absl::Status status = FileError(errno, "write", path_);
-      if (ftruncate(fd_, start) != 0) {
-        return absl::UnavailableError(absl::StrCat(
-            status.message(), "; nor can it be cut back to ", start));
-      }
-      return status;
-    }
-    offset += n;
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return absl::OkStatus();
+  const int error = GatherWriteAt(fd_, offset, pieces);
+  if (error == 0) return absl::OkStatus();
+  absl::Status status = FileError(error, "write", path_);
+  if (ftruncate(fd_, offset) == 0) return status;
+  return absl::UnavailableError(absl::StrCat(
+      status.message(), "; nor can it be cut back to ", offset));
 }
 
 void PosixFile::StartWriteback(int64_t offset, int64_t size) {

@@ -46,9 +46,12 @@ class MemoryBlobWriter : public BlobWriter {
   MemoryBlobWriter(MemoryBlobStore& store, std::string id, std::string bytes)
       : store_(store), id_(std::move(id)), bytes_(std::move(bytes)) {}
 
-  absl::Status Append(absl::string_view bytes) override {
+  absl::Status AppendPieces(
+      absl::Span<const absl::string_view> pieces) override {
     MutexLock lock(mutex_);
-    bytes_.append(bytes.data(), bytes.size());
+    for (absl::string_view piece : pieces) {
+      bytes_.append(piece.data(), piece.size());
+    }
     return absl::OkStatus();
   }
   absl::StatusOr<int64_t> Sync() override {

@@ -30,9 +30,10 @@ class FaultyWriter : public BlobWriter {
   FaultyWriter(std::unique_ptr<BlobWriter> writer, std::shared_ptr<Plan> plan)
       : writer_(std::move(writer)), plan_(std::move(plan)) {}
 
-  absl::Status Append(absl::string_view bytes) override {
+  absl::Status AppendPieces(
+      absl::Span<const absl::string_view> pieces) override {
     CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kAppend));
-    return writer_->Append(bytes);
+    return writer_->AppendPieces(pieces);
   }
   absl::StatusOr<int64_t> Sync() override {
     CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kSync));

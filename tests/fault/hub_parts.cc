@@ -82,7 +82,7 @@ std::string HubParts::Bytes(uint64_t seed, size_t size) {
 absl::Status WriteChunk(UploadStream& stream, int64_t offset,
                         const std::string& chunk) {
   absl::Status told = absl::InternalError("the chunk waits for others");
-  stream.Write(offset, chunk, Crc32c(chunk),
+  stream.Write(offset, {chunk}, Crc32c(chunk),
                [&told](absl::Status status) { told = std::move(status); });
   return told;
 }

@@ -11,6 +11,7 @@
 #include <set>
 #include <stop_token>
 
+#include "absl/time/clock.h"
 #include "cairn/v1/transfer.grpc.pb.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
@@ -133,11 +134,14 @@ class FaultyDownloads : public v1::DownloadService::Service {
   int64_t ends_at = INT64_MAX;
   std::atomic<int64_t> sent = 0;
   std::set<std::string> peers;
+  // So many of the next streams take their time.
+  std::atomic<int> slow_streams = 0;
 
   grpc::Status Read(grpc::ServerContext* context,
                     const v1::ReadRequest* request,
                     grpc::ServerWriter<v1::ReadResponse>* writer) override {
     int64_t left = Arrive(context->peer());
+    if (--slow_streams >= 0) absl::SleepFor(absl::Milliseconds(700));
     const auto size = static_cast<int64_t>(content.size());
     const int64_t end = std::min(
         ends_at, request->limit() > 0
@@ -306,6 +310,18 @@ TEST_F(BlobTransferTest, LargeBlobsTravelOverSeveralConnections) {
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(Digest::Of(*ReadFile(path, int64_t{1} << 30)).hex(), sha256);
   EXPECT_GT(downloads_.peers.size(), 1u);
+}
+
+TEST_F(BlobTransferTest, ASlowLineGetsMoreConnections) {
+  const std::string large = RandomBytes(kSharedDownloadBytesMin);
+  downloads_.content = large;
+  const std::string sha256 = Digest::Of(large).hex();
+  const auto size = static_cast<int64_t>(large.size());
+  downloads_.slow_streams = 2 * kDownloadLanes;
+  ASSERT_TRUE(DownloadFile(*hub_, v1::ReadRequest(), sha256, size,
+                           directory_ + "/slow")
+                  .ok());
+  EXPECT_GT(downloads_.peers.size(), kDownloadLanes);
 }
 
 TEST_F(BlobTransferTest, LimitsHold) {
