@@ -54,10 +54,10 @@ class DeltaPack {
   absl::StatusOr<LowRankSteps> ReadSteps(const v1::DeltaTensor& tensor) const;
 
   // Fills `out` with piece `piece` of a tensor, [piece * kDeltaPieceBytes, +
-  // out.size()). `base` has the same bytes of the older release's tensor, after
-  // ApplySteps() where there are steps, or zeros where it is new. `coded` is
-  // scratch space. DATA_LOSS when the piece
-  // is damaged; `out` then holds rubbish.
+  // out.size()). `base` has the same bytes of the older release's tensor
+  // (ReadCounterpart()), after ApplySteps() where there are steps, or zeros
+  // where it is new. `coded` is scratch space. DATA_LOSS when the piece is
+  // damaged; `out` then holds rubbish.
   absl::Status DecodePiece(const v1::DeltaTensor& tensor, int64_t piece,
                            DType dtype, absl::Span<const char> base,
                            absl::Span<char> out, DeltaDecoder& decoder,

@@ -155,6 +155,28 @@ TEST_F(DeltaPackTest, MakesTheNewerFileOfTheOlderOne) {
       absl::StatusCode::kNotFound);
 }
 
+TEST_F(DeltaPackTest, RowsThatCameOrWentCostNoOthers) {
+  constexpr int64_t kColumns = 1000;
+  const Content rows = MakeContent(DType::kBF16, 3100 * kColumns, 9);
+  const auto first = [&](int64_t count) {
+    return Content{DType::kBF16,
+                   {count, kColumns},
+                   rows.bytes.substr(0, static_cast<size_t>(count * kColumns * 2))};
+  };
+  old_ = {{"grown", first(3000)}, {"shrunk", first(3100)}};
+  new_ = {{"grown", first(3100)}, {"shrunk", first(2900)}};
+  Write("old", old_);
+  Write("new", new_);
+  auto written = MakeDelta(2);
+  ASSERT_TRUE(written.ok()) << written.status();
+  // The last hundred rows; in full, they take two thirds.
+  EXPECT_LT(written->size_bytes, 100 * kColumns * 2);
+  EXPECT_GT(written->size_bytes, 100 * kColumns);
+  const DeltaPack delta = *OpenBytes(Bytes("delta"));
+  EXPECT_THAT(RebuildFrom(delta, "old"), IsEmpty());
+  EXPECT_EQ(Bytes("rebuilt"), Bytes("new/model.safetensors"));
+}
+
 TEST_F(DeltaPackTest, DoesNotDependOnTheNumberOfThreads) {
   auto one = MakeDelta(1);
   auto four = MakeDelta(4);

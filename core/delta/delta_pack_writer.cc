@@ -12,6 +12,7 @@
 #include "core/base/file.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
+#include "core/delta/counterpart.h"
 #include "core/delta/delta_pack.h"
 #include "core/delta/delta_pack_form.h"
 
@@ -27,8 +28,12 @@ void AppendNumber(uint64_t number, int count, std::string& out) {
 // A tensor of the newer release and its counterpart, if it has one.
 struct Change {
   const CheckpointTensor* tensor;
-  bool is_new;
+  const CheckpointTensor* before;
   int64_t pieces;
+  bool is_new() const { return before == nullptr; }
+  bool has_same_shape() const {
+    return before != nullptr && before->shape == tensor->shape;
+  }
   // Decided with the first piece: what the pieces are coded against, until the
   // last one is begun. Null: the older tensor itself.
   bool is_decided = false;
@@ -84,14 +89,11 @@ class PackRun {
           const DeltaPackOptions& options)
       : from_(from), to_(to), options_(options), file_(file) {
     for (const CheckpointTensor& tensor : to.tensors()) {
-      const CheckpointTensor* before = from.Find(tensor.name);
-      const bool is_new = before == nullptr || before->dtype != tensor.dtype ||
-                          before->shape != tensor.shape;
       const int64_t pieces = DeltaPieces(tensor.end - tensor.begin);
       for (int64_t p = 0; p < pieces; ++p) {
         pieces_.push_back({changes_.size(), p});
       }
-      changes_.push_back({&tensor, is_new, pieces});
+      changes_.push_back({&tensor, FindCounterpart(from, tensor), pieces});
     }
   }
 
@@ -140,9 +142,9 @@ class PackRun {
     scratch.made.resize(bytes);
     CAIRN_RETURN_IF_ERROR(
         to_.ReadBytes(tensor.name, begin, absl::MakeSpan(scratch.made)));
-    if (!changes_[piece.change].is_new) {
-      CAIRN_RETURN_IF_ERROR(
-          from_.ReadBytes(tensor.name, begin, absl::MakeSpan(scratch.base)));
+    if (const CheckpointTensor* before = changes_[piece.change].before) {
+      CAIRN_RETURN_IF_ERROR(ReadCounterpart(from_, *before, begin,
+                                            absl::MakeSpan(scratch.base)));
     }
     if (piece.number == 0) return EncodeFirst(piece.change, scratch);
     if (auto steps = AwaitSteps(piece); steps != nullptr) {
@@ -162,7 +164,7 @@ class PackRun {
     absl::Status coded =
         EncodeBlocks(tensor, scratch, scratch.base, scratch.coded);
     LowRankSteps steps;
-    if (coded.ok() && options_.steps && !change.is_new &&
+    if (coded.ok() && options_.steps && change.has_same_shape() &&
         !scratch.coded.empty()) {
       auto known = options_.steps(tensor);
       coded = known.status();
@@ -265,14 +267,14 @@ class PackRun {
     for (const Change& change : changes_) {
       const auto& piece_bytes = change.described.piece_bytes();
       const bool is_same =
-          !change.is_new && change.described.steps().empty() &&
+          change.has_same_shape() && change.described.steps().empty() &&
           std::all_of(piece_bytes.begin(), piece_bytes.end(),
                       [](int64_t bytes) { return bytes == 0; });
       if (is_same) continue;
       v1::DeltaTensor& tensor = *index.add_tensors();
       tensor = change.described;
       tensor.set_name(change.tensor->name);
-      tensor.set_is_new(change.is_new);
+      tensor.set_is_new(change.is_new());
     }
     return index.SerializeAsString();
   }
@@ -287,7 +289,7 @@ class PackRun {
   size_t started_ ABSL_GUARDED_BY(mutex_) = 0;
   size_t committed_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
-  // tensor, is_new and pieces never change; the rest is guarded.
+  // tensor, before and pieces never change; the rest is guarded.
   std::vector<Change> changes_;
   FileAppender& file_;
   Hasher hasher_;

@@ -14,6 +14,7 @@
 #include "core/base/file.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
+#include "core/delta/counterpart.h"
 #include "core/delta/delta_pack.h"
 #include "core/delta/delta_pack_form.h"
 #include "core/delta/low_rank_steps.h"
@@ -122,13 +123,10 @@ class Rebuild {
     if (change != nullptr && change->is_new()) {
       std::fill(base.begin(), base.end(), '\0');
     } else {
-      const CheckpointTensor* before = from_.Find(tensor.name);
-      if (before == nullptr || before->dtype != tensor.dtype ||
-          before->shape != tensor.shape) {
-        return absl::NotFoundError(tensor.name);
-      }
+      const CheckpointTensor* before = FindCounterpart(from_, tensor);
+      if (before == nullptr) return absl::NotFoundError(tensor.name);
       CAIRN_RETURN_IF_ERROR(
-          from_.ReadBytes(tensor.name, begin, absl::MakeSpan(base)));
+          ReadCounterpart(from_, *before, begin, absl::MakeSpan(base)));
     }
     if (change == nullptr) {
       scratch.made.swap(base);

@@ -11,176 +11,22 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "core/base/log.h"
-#include "core/base/status_macros.h"
 #include "core/codec/delta_codec.h"
 #include "core/codec/element_order.h"
 #include "core/delta/delta_pack.h"
 #include "core/delta/low_rank_steps.h"
-#include "core/tensor/checkpoint.h"
 #include "core/tensor/dtype.h"
+#include "tests/bench/sample_updates.h"
 
 namespace cairn {
 namespace {
 
 constexpr int kRounds = 5;
-
-struct Matrix {
-  DType dtype;
-  size_t rows;
-  size_t columns;
-  std::vector<float> values;  // as its dtype has them
-};
-using Weights = std::vector<Matrix>;
-
-std::string Packed(const Matrix& matrix) {
-  std::string bytes(
-      matrix.values.size() * static_cast<size_t>(DTypeBits(matrix.dtype) / 8),
-      '\0');
-  FromFloats(matrix.dtype, matrix.values, absl::MakeSpan(bytes));
-  return bytes;
-}
-
-void Round(Matrix& matrix) {
-  ToFloats(matrix.dtype, Packed(matrix), absl::MakeSpan(matrix.values));
-}
-
-// A few million normal numbers, made once: drawing them costs more than all
-// that is measured.
-class Normals {
- public:
-  Normals() : pool_(size_t{1} << 22) {
-    std::normal_distribution<float> normal;
-    for (float& value : pool_) value = normal(random_);
-  }
-  float Next() { return pool_[random_() & (pool_.size() - 1)]; }
-  double Uniform() {
-    return static_cast<double>(random_()) /
-           static_cast<double>(std::mt19937::max());
-  }
-
- private:
-  std::mt19937 random_{1};
-  std::vector<float> pool_;
-};
-
-// Matrices of a transformer with scales of their own, and norms around 1.
-Weights MakeWeights(DType dtype, Normals& normals) {
-  Weights weights;
-  for (const float scale : {0.045f, 0.02f, 0.012f, 0.03f, 0.02f, 0.008f}) {
-    Matrix& matrix = weights.emplace_back(Matrix{dtype, 2048, 2048, {}});
-    matrix.values.resize(matrix.rows * matrix.columns);
-    for (float& value : matrix.values) value = scale * normals.Next();
-    Matrix& norm = weights.emplace_back(Matrix{dtype, 1, 2048, {}});
-    norm.values.resize(2048);
-    for (float& value : norm.values) value = 1 + 0.1f * normals.Next();
-  }
-  for (Matrix& matrix : weights) Round(matrix);
-  return weights;
-}
-
-absl::StatusOr<Weights> ReadWeights(const std::string& directory) {
-  CAIRN_ASSIGN_OR_RETURN(Checkpoint checkpoint,
-                         Checkpoint::OpenDirectory(directory));
-  Weights weights;
-  for (const CheckpointTensor& tensor : checkpoint.tensors()) {
-    if (!IsNumeric(tensor.dtype) || tensor.elements() == 0) continue;
-    Matrix& matrix = weights.emplace_back(
-        Matrix{tensor.dtype, 1, static_cast<size_t>(tensor.elements()), {}});
-    if (tensor.shape.size() == 2) {
-      matrix.rows = static_cast<size_t>(tensor.shape[0]);
-      matrix.columns = static_cast<size_t>(tensor.shape[1]);
-    }
-    matrix.values.resize(matrix.rows * matrix.columns);
-    CAIRN_RETURN_IF_ERROR(
-        checkpoint.ReadFloats(tensor.name, 0, absl::MakeSpan(matrix.values)));
-  }
-  return weights;
-}
-
-float Spread(const Matrix& matrix) {
-  double sum = 0;
-  for (const float value : matrix.values) sum += double{value} * value;
-  return static_cast<float>(
-      std::sqrt(sum / static_cast<double>(matrix.values.size())));
-}
-
-using Update = std::function<void(Matrix&, Normals&)>;
-
-// Every weight moves; the change's norm is this part of the tensor's.
-Update Dense(float change) {
-  return [change](Matrix& matrix, Normals& normals) {
-    const float scale = change * Spread(matrix);
-    for (float& value : matrix.values) value += scale * normals.Next();
-  };
-}
-
-// A part of the weights moves by about their own size.
-Update Sparse(double density) {
-  return [density](Matrix& matrix, Normals& normals) {
-    const float scale = Spread(matrix);
-    for (float& value : matrix.values) {
-      if (normals.Uniform() < density) value += scale * normals.Next();
-    }
-  };
-}
-
-// One merge of updates of rank 16 into a matrix; none into a vector. Their
-// factors are in BF16, as trainers write them.
-LowRankSteps MakeMerge(const Matrix& matrix, int updates, float change,
-                       Normals& normals) {
-  constexpr int64_t kRank = 16;
-  if (matrix.rows == 1) return {};
-  std::vector<LowRankTerm> terms;
-  for (int i = 0; i < updates; ++i) {
-    Matrix left{DType::kBF16, matrix.rows, kRank, {}};
-    Matrix right{DType::kBF16, kRank, matrix.columns, {}};
-    for (Matrix* factor : {&left, &right}) {
-      factor->values.resize(factor->rows * factor->columns);
-      for (float& value : factor->values) value = normals.Next();
-      Round(*factor);
-    }
-    terms.push_back({.coefficient = change * Spread(matrix) /
-                                    std::sqrt(static_cast<float>(updates)),
-                     .scale = 1 / std::sqrt(static_cast<float>(kRank)),
-                     .rank = kRank,
-                     .left = std::move(left.values),
-                     .right = std::move(right.values)});
-  }
-  return {std::move(terms)};
-}
-
-std::string Merged(const Matrix& matrix, const LowRankSteps& steps) {
-  std::string bytes = Packed(matrix);
-  ApplySteps(steps, matrix.dtype, static_cast<int64_t>(matrix.columns), 0,
-             absl::MakeSpan(bytes));
-  return bytes;
-}
-
-// The sum of products of factors of rank 16 is added to every matrix.
-Update LowRank(float change) {
-  return [change](Matrix& matrix, Normals& normals) {
-    ToFloats(matrix.dtype,
-             Merged(matrix, MakeMerge(matrix, 1, change, normals)),
-             absl::MakeSpan(matrix.values));
-  };
-}
-
-// One step after the other, each rounded as a release is.
-Update Steps(int steps, Update update) {
-  return [steps, update](Matrix& matrix, Normals& normals) {
-    for (int i = 0; i < steps; ++i) {
-      update(matrix, normals);
-      Round(matrix);
-    }
-  };
-}
 
 // Entropy in bytes of the distances given the base's exponent; 0 where the
 // distances are too many to count.
