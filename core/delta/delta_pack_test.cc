@@ -159,9 +159,9 @@ TEST_F(DeltaPackTest, RowsThatCameOrWentCostNoOthers) {
   constexpr int64_t kColumns = 1000;
   const Content rows = MakeContent(DType::kBF16, 3100 * kColumns, 9);
   const auto first = [&](int64_t count) {
-    return Content{DType::kBF16,
-                   {count, kColumns},
-                   rows.bytes.substr(0, static_cast<size_t>(count * kColumns * 2))};
+    const auto bytes = static_cast<size_t>(count * kColumns * 2);
+    return Content{
+        DType::kBF16, {count, kColumns}, rows.bytes.substr(0, bytes)};
   };
   old_ = {{"grown", first(3000)}, {"shrunk", first(3100)}};
   new_ = {{"grown", first(3100)}, {"shrunk", first(2900)}};

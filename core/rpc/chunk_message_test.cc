@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cairn/v1/transfer.pb.h"
 #include "core/base/digest.h"
@@ -133,8 +135,9 @@ TEST(ChunkMessageTest, RefusesWhatIsCutOffOrNoMessage) {
     refused += is_taken ? 0 : 1;
   }
   EXPECT_GT(refused, 300);
-  for (const char* bad : {"\xff\xff\xff\xff\xff\xff", "\x07", "\x12\xff\xff\x7f",
-                          "\x13\x14", "\x12\xff\xff\xff\xff\x0f"}) {
+  for (const char* bad :
+       {"\xff\xff\xff\xff\xff\xff", "\x07", "\x12\xff\xff\x7f", "\x13\x14",
+        "\x12\xff\xff\xff\xff\x0f"}) {
     EXPECT_FALSE(ParseBesideChunk(Wire(bad, 3), kField, head, chunk).ok());
   }
   EXPECT_FALSE(

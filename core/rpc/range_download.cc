@@ -1,7 +1,9 @@
 #include "core/rpc/range_download.h"
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/impl/rpc_method.h>
+#include <grpcpp/support/sync_stream.h>
 
 #include <algorithm>
 #include <memory>

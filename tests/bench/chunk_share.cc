@@ -89,7 +89,8 @@ size_t DeltaBytes(std::string base, const std::string& tuned,
 Update MoreRows(double share) {
   return [share](Matrix& matrix, Normals& normals) {
     if (matrix.rows == 1) return;
-    matrix.rows += static_cast<size_t>(share * static_cast<double>(matrix.rows));
+    matrix.rows +=
+        static_cast<size_t>(share * static_cast<double>(matrix.rows));
     const float scale = 0.02f;
     while (matrix.values.size() < matrix.rows * matrix.columns) {
       matrix.values.push_back(scale * normals.Next());
