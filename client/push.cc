@@ -22,6 +22,7 @@
 #include "core/rpc/blob_download.h"
 #include "core/tensor/checkpoint.h"
 #include "core/tensor/tensor_manifest.h"
+#include "core/update/base_model.h"
 #include "core/update/checkpoint_delta.h"
 #include "core/update/manifest.h"
 #include "core/update/update.h"
@@ -69,10 +70,9 @@ class PushRun {
 
 absl::Status PushRun::FindBaseRelease() {
   BaseHints hints{.reference = options_.base,
-                  .digest = "",
+                  .digest = BaseDigestOf(source_.files),
                   .path = source_.base_path,
                   .revision = source_.base_revision};
-  if (update_ != nullptr) hints.digest = update_->base_digest();
   CAIRN_ASSIGN_OR_RETURN(base_, FindBase(hub_, options_.model, hints));
   if (base_.is_inferred) {
     voice_.warn(
@@ -226,12 +226,20 @@ absl::StatusOr<v1::Contribution> PushRun::Run() {
   }
   const bool is_checkpoint = source_.kind == UpdateSource::Kind::kCheckpoint;
   if (!is_checkpoint) {
-    CAIRN_ASSIGN_OR_RETURN(update_, OpenUpdate(source_.files));
+    // What is wrong by itself is said before the hub is asked for a base.
+    const absl::Status alone = OpenUpdate(source_.files).status();
+    if (!alone.ok() && !absl::IsFailedPrecondition(alone)) return alone;
   }
   CAIRN_RETURN_IF_ERROR(FindBaseRelease());
   CAIRN_ASSIGN_OR_RETURN(base_tensors_,
                          FetchTensorManifest(hub_, base_.release));
-  if (is_checkpoint) CAIRN_RETURN_IF_ERROR(MakeDelta());
+  if (is_checkpoint) {
+    CAIRN_RETURN_IF_ERROR(MakeDelta());
+  } else {
+    // The hub asks the base's configuration, too, and refuses what is left.
+    const BaseModel base = {.tensors = &base_tensors_};
+    CAIRN_ASSIGN_OR_RETURN(update_, OpenUpdate(source_.files, &base));
+  }
   CAIRN_RETURN_IF_ERROR(
       CheckAgainstBase(*update_, base_tensors_, base_.release.digest()));
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::File> files, Upload());

@@ -22,40 +22,29 @@ constexpr int64_t kRankMax = 1 << 20;
 constexpr int64_t kPatternMemory = 256 << 10;
 
 // Keys that other values than "nothing" of change what the factors mean.
-constexpr std::array<const char*, 14> kSemanticKeys = {
+constexpr std::array<const char*, 9> kSemanticKeys = {
     "alora_invocation_tokens",
     "arrow_config",
     "corda_config",
     "ensure_weight_tying",
     "kasa_config",
     "layer_replication",
-    "lora_bias",
     "lora_ga_config",
     "megatron_config",
-    "modules_to_save",
-    "target_parameters",
-    "trainable_token_indices",
-    "use_dora",
     "use_qalora",
 };
-// Those of them that AdapterKinds::kAll has a meaning for.
-constexpr std::array<const char*, 5> kMergeableKeys = {
-    "lora_bias",         "modules_to_save",
-    "target_parameters", "trainable_token_indices",
-    "use_dora",
-};
 // Keys of the form use_* and *_config that change nothing once trained.
-constexpr std::array<const char*, 3> kHarmlessKeys = {
+constexpr std::array<const char*, 4> kHarmlessKeys = {
     "eva_config",      // how the factors were initialised
     "runtime_config",  // where peft computes
-    "use_rslora",      // read below
+    "use_dora",        // read below
+    "use_rslora",      // likewise
 };
 
 class ConfigReader {
  public:
-  ConfigReader(const JsonValue& root, absl::string_view label,
-               AdapterKinds kinds)
-      : root_(root), label_(label), kinds_(kinds) {}
+  ConfigReader(const JsonValue& root, absl::string_view label)
+      : root_(root), label_(label) {}
 
   absl::Status Error(absl::string_view reason, absl::string_view key,
                      absl::string_view what) const {
@@ -226,20 +215,19 @@ class ConfigReader {
     return absl::OkStatus();
   }
 
-  absl::Status CheckType() const {
+  absl::StatusOr<AdapterKind> ReadKind() const {
     const JsonValue* type = root_.Find("peft_type");
     if (type == nullptr || type->as_string() == nullptr) {
       return Error("MALFORMED_FILE", "peft_type",
                    "must be there and be a string, e.g. \"LORA\"");
     }
-    if (*type->as_string() == "LORA") return absl::OkStatus();
-    const bool takes_all = kinds_ == AdapterKinds::kAll;
-    if (takes_all && *type->as_string() == "IA3") return absl::OkStatus();
-    return Error(
-        "UNSUPPORTED", "peft_type",
-        absl::StrCat("is ", JsonQuote(type->as_string()->substr(0, 40)),
-                     "; of PEFT only LORA ", takes_all ? "and IA3 " : "",
-                     "can be merged"));
+    if (*type->as_string() == "LORA") return AdapterKind::kLora;
+    if (*type->as_string() == "IA3") return AdapterKind::kIa3;
+    if (*type->as_string() == "SHIRA") return AdapterKind::kShira;
+    return Error("UNSUPPORTED", "peft_type",
+                 absl::StrCat("is ", JsonQuote(type->as_string()->substr(0, 40)),
+                              "; of PEFT only LORA, IA3 and SHIRA can be "
+                              "merged"));
   }
 
   // Refuses what changes the meaning of the factors in a way that is not
@@ -253,12 +241,11 @@ class ConfigReader {
     }
     std::string bias = "none";
     CAIRN_RETURN_IF_ERROR(ReadText("bias", bias));
-    const bool is_fine =
-        kinds_ == AdapterKinds::kAll && (bias == "all" || bias == "lora_only");
-    if (bias != "none" && !is_fine) {
+    if (bias != "none" && bias != "all" && bias != "lora_only") {
       return Error("UNSUPPORTED", "bias",
                    absl::StrCat("is ", JsonQuote(bias.substr(0, 40)),
-                                "; only \"none\" can be merged"));
+                                "; \"none\", \"all\" and \"lora_only\" can "
+                                "be merged"));
     }
     return CheckInitialisation();
   }
@@ -266,10 +253,6 @@ class ConfigReader {
  private:
   bool IsSemantic(const std::string& key) const {
     auto is_key = [&](const char* other) { return key == other; };
-    if (kinds_ == AdapterKinds::kAll &&
-        std::any_of(kMergeableKeys.begin(), kMergeableKeys.end(), is_key)) {
-      return false;
-    }
     if (std::any_of(kHarmlessKeys.begin(), kHarmlessKeys.end(), is_key)) {
       return false;
     }
@@ -305,7 +288,6 @@ class ConfigReader {
 
   const JsonValue& root_;
   const absl::string_view label_;
-  const AdapterKinds kinds_;
 };
 
 const PatternRule* FirstMatch(const std::vector<PatternRule>& rules,
@@ -320,18 +302,17 @@ const PatternRule* FirstMatch(const std::vector<PatternRule>& rules,
 }  // namespace
 
 absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text,
-                                                   absl::string_view label,
-                                                   AdapterKinds kinds) {
+                                                   absl::string_view label) {
   CAIRN_ASSIGN_OR_RETURN(JsonValue root, JsonValue::Parse(text, label));
-  ConfigReader reader(root, label, kinds);
+  ConfigReader reader(root, label);
   if (root.as_object() == nullptr) {
     return reader.Error(
         "MALFORMED_FILE", "the document",
         absl::StrCat("is ", root.type_text(), "; it must be an object"));
   }
-  CAIRN_RETURN_IF_ERROR(reader.CheckType());
-  CAIRN_RETURN_IF_ERROR(reader.CheckSemantics());
   AdapterConfig config;
+  CAIRN_ASSIGN_OR_RETURN(config.kind, reader.ReadKind());
+  CAIRN_RETURN_IF_ERROR(reader.CheckSemantics());
   CAIRN_RETURN_IF_ERROR(reader.ReadBool("use_rslora", config.use_rslora));
   CAIRN_RETURN_IF_ERROR(
       reader.ReadBool("fan_in_fan_out", config.fan_in_fan_out));
@@ -351,8 +332,6 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text,
   CAIRN_RETURN_IF_ERROR(
       reader.ReadRules("alpha_pattern", false, config.alpha_pattern));
   CAIRN_RETURN_IF_ERROR(reader.ReadTargets(config));
-  if (kinds == AdapterKinds::kLinearLora) return config;
-  config.is_ia3 = *root.Find("peft_type")->as_string() == "IA3";
   CAIRN_RETURN_IF_ERROR(reader.ReadBool("use_dora", config.use_dora));
   CAIRN_RETURN_IF_ERROR(reader.ReadBool("lora_bias", config.lora_bias));
   CAIRN_RETURN_IF_ERROR(

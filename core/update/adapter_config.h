@@ -26,11 +26,8 @@ struct PatternRule {
   std::shared_ptr<const re2::RE2> regex;
 };
 
-// Which adapters a reader can do with.
-enum class AdapterKinds {
-  kLinearLora,  // LoRA on linear layers and nothing else
-  kAll,         // whatever can be merged: LoRA with all its options, and IA3
-};
+// Types of PEFT adapters that can be merged.
+enum class AdapterKind { kLora, kIa3, kShira };
 
 // What adapter_config.json of a PEFT adapter says, as far as it has to do with
 // the weights.
@@ -46,8 +43,7 @@ struct AdapterConfig {
   // `target_regex`: any module.
   std::vector<std::string> target_modules;
   std::shared_ptr<const re2::RE2> target_regex;
-  // The rest is only set under AdapterKinds::kAll.
-  bool is_ia3 = false;
+  AdapterKind kind = AdapterKind::kLora;
   bool use_dora = false;
   bool lora_bias = false;
   // Names of parameters (of experts) that have factors themselves.
@@ -65,12 +61,11 @@ struct AdapterConfig {
   // Parses and checks the text. INVALID_ARGUMENT with reason MALFORMED_FILE
   // (not JSON, a duplicate key, a value of the wrong type or out of range),
   // UNSUPPORTED naming the key (an adapter type, or a key whose value changes
-  // what the adapter means and that we do not implement: DoRA, modules_to_save,
-  // biases, ...) or LIMIT_EXCEEDED (patterns past 1 KiB, depth past 32). Keys
+  // what the adapter means and that we do not implement: layer_replication,
+  // alora_invocation_tokens, ...) or LIMIT_EXCEEDED (patterns past 1 KiB, depth past 32). Keys
   // that change nothing are ignored, known or not.
-  static absl::StatusOr<AdapterConfig> Parse(
-      absl::string_view text, absl::string_view label,
-      AdapterKinds kinds = AdapterKinds::kLinearLora);
+  static absl::StatusOr<AdapterConfig> Parse(absl::string_view text,
+                                             absl::string_view label);
 
   // Rank of a module ("model.layers.0.mlp.up_proj"), by pattern or default.
   int64_t RankOf(absl::string_view module) const;

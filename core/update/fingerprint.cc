@@ -7,6 +7,7 @@
 
 #include "core/base/status_macros.h"
 #include "core/tensor/tensor_norm.h"
+#include "core/update/effects.h"
 #include "core/update/symmetric_eigenvalues.h"
 
 namespace cairn {
@@ -72,8 +73,9 @@ class Recorder {
   Recorder() : sketch_(kSide * kSide) {}
 
   // One row of the change of a tensor at the place it has in the base.
-  void CountSigns(absl::Span<const double> values) {
-    for (double value : values) {
+  template <typename Values>
+  void CountSigns(const Values& values) {
+    for (const auto value : values) {
       changed_ += value != 0;
       positive_ += value > 0;
     }
@@ -243,13 +245,12 @@ void RecordLowRank(const TouchedTensor& tensor, const Sides& sides,
   }
 }
 
-// A change that is told by replacement values, tile by tile.
-class ReplacementReader {
+// A change that is told by an effect, tile by tile.
+class EffectReader {
  public:
-  ReplacementReader(const Update& update, const TouchedTensor& tensor,
-                    const ByteSource& base)
-      : update_(update),
-        tensor_(tensor),
+  EffectReader(const TensorEffect& effect, const TouchedTensor& tensor,
+               const BaseValues& base)
+      : effect_(effect),
         base_(base),
         shape_(ShapeOf(tensor)),
         seed_(SeedOf(tensor.name)),
@@ -274,25 +275,13 @@ class ReplacementReader {
 
  private:
   absl::Status ReadTile(int64_t first, int64_t count) {
-    const int64_t width = DTypeBits(*tensor_.dtype) / 8;
-    raw_.resize(Size(count * width));
-    before_.resize(Size(count));
-    after_.resize(Size(count));
     change_.resize(Size(count));
-    CAIRN_RETURN_IF_ERROR(base_.ReadAt(first * width, absl::MakeSpan(raw_)));
-    ToFloats(*tensor_.dtype, raw_, absl::MakeSpan(before_));
-    CAIRN_RETURN_IF_ERROR(
-        update_.Overlay(tensor_.name, first, absl::MakeSpan(raw_)));
-    ToFloats(*tensor_.dtype, raw_, absl::MakeSpan(after_));
-    for (size_t i = 0; i < change_.size(); ++i) {
-      change_[i] = static_cast<double>(after_[i]) - before_[i];
-    }
-    return absl::OkStatus();
+    return ReadChange(effect_, base_, first, before_, absl::MakeSpan(change_));
   }
 
   void AddTile(int64_t first, Recorder& recorder) {
     for (size_t i = 0; i < change_.size(); ++i) {
-      const double value = change_[i];
+      const double value = static_cast<double>(change_[i]);
       if (value == 0) continue;
       const int64_t at = first + static_cast<int64_t>(i);
       const int64_t row = at / shape_.columns;
@@ -309,21 +298,44 @@ class ReplacementReader {
     }
   }
 
-  const Update& update_;
-  const TouchedTensor& tensor_;
-  const ByteSource& base_;
+  const TensorEffect& effect_;
+  const BaseValues base_;
   const Shape shape_;
   const uint64_t seed_;
   const bool is_vocabulary_;
   std::vector<Bucket> columns_;
-  std::vector<char> raw_;
-  std::vector<float> before_, after_;
-  std::vector<double> change_;
+  std::vector<float> before_, change_;
   int64_t row_ = -1;
   Bucket to_{0, 1};
   double row_energy_ = 0;
   double squares_ = 0;
 };
+
+// What is too large to be looked at whole is given a norm only.
+absl::Status RecordTensor(const Update& update, const TouchedTensor& tensor,
+                          const BaseValues& base, Recorder& recorder,
+                          LayerFeatures& layer) {
+  const int64_t factor_bytes = update.FactorBytes(tensor.name);
+  if (factor_bytes > kFactorBytesMax) {
+    CAIRN_ASSIGN_OR_RETURN(layer.norm,
+                           update.DeltaNorm(tensor.name, *base.bytes));
+    return absl::OkStatus();
+  }
+  if (factor_bytes > 0) {
+    CAIRN_ASSIGN_OR_RETURN(const LoraFactors factors,
+                           update.ReadFactors(tensor.name));
+    if (factors.rank <= kRankMax) {
+      RecordLowRank(tensor, SidesOf(factors), recorder, layer);
+      return absl::OkStatus();
+    }
+    CAIRN_ASSIGN_OR_RETURN(layer.norm,
+                           update.DeltaNorm(tensor.name, *base.bytes));
+    return absl::OkStatus();
+  }
+  CAIRN_ASSIGN_OR_RETURN(const Effect effect,
+                         update.OpenEffect(tensor.name, base));
+  return EffectReader(*effect, tensor, base).Record(recorder, layer);
+}
 
 }  // namespace
 
@@ -338,22 +350,10 @@ absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
       CAIRN_ASSIGN_OR_RETURN(layer.base_norm,
                              FrobeniusNorm(base.dtype, *base.bytes));
     }
-    const int64_t bytes = update.FactorBytes(tensor.name);
-    auto factors = update.encoding() == v1::Encoding::LORA && bytes > 0 &&
-                           bytes <= kFactorBytesMax
-                       ? update.ReadFactors(tensor.name)
-                       : absl::StatusOr<LoraFactors>(LoraFactors());
-    if (!factors.ok()) return factors.status();
-    if (factors->rank > 0 && factors->rank <= kRankMax) {
-      RecordLowRank(tensor, SidesOf(*factors), recorder, layer);
-    } else if (update.encoding() == v1::Encoding::SPARSE ||
-               update.encoding() == v1::Encoding::DENSE) {
-      CAIRN_RETURN_IF_ERROR(ReplacementReader(update, tensor, *base.bytes)
-                                .Record(recorder, layer));
-    } else {
-      CAIRN_ASSIGN_OR_RETURN(layer.norm,
-                             update.DeltaNorm(tensor.name, *base.bytes));
-    }
+    CAIRN_RETURN_IF_ERROR(
+        RecordTensor(update, tensor,
+                     {.dtype = base.dtype, .bytes = base.bytes.get()}, recorder,
+                     layer));
     layers.push_back(std::move(layer));
   }
   return recorder.Finish(std::move(layers));

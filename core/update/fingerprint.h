@@ -56,9 +56,10 @@ using OpenTensor =
 
 // Reads the whole update once, and the base's tensors once. The update fits
 // the base and is finite. Signs and density of a low-rank change are taken
-// from 16 rows of each tensor, of sparse and dense ones from all elements.
-// Factors of more than 256 MiB or of a rank above 256, and other encodings, are
-// given a norm only.
+// from 16 rows of each tensor, of others from all elements.
+// Factors of more than 256 MiB or of a rank above 256 are given a norm only.
+// INVALID_ARGUMENT with a reason when the change does not exist (see
+// Update::OpenEffect()).
 absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
                                             const OpenTensor& open_base);
 

@@ -26,7 +26,7 @@ void AddOuterProduct(absl::Span<const float> line, std::vector<double>& gram) {
 }
 
 // B^T * B.
-absl::StatusOr<std::vector<double>> GramOfB(const LowRankProduct& p) {
+absl::StatusOr<std::vector<double>> GramOfB(const StreamedProduct& p) {
   std::vector<double> gram(Size(p.rank * p.rank));
   const int64_t rows =
       std::min(p.out, std::max<int64_t>(1, kTileElements / p.rank));
@@ -43,7 +43,7 @@ absl::StatusOr<std::vector<double>> GramOfB(const LowRankProduct& p) {
 }
 
 // A * A^T.
-absl::StatusOr<std::vector<double>> GramOfA(const LowRankProduct& p) {
+absl::StatusOr<std::vector<double>> GramOfA(const StreamedProduct& p) {
   std::vector<double> gram(Size(p.rank * p.rank));
   const int64_t columns =
       std::min(p.in, std::max<int64_t>(1, kTileElements / p.rank));
@@ -67,7 +67,7 @@ absl::StatusOr<std::vector<double>> GramOfA(const LowRankProduct& p) {
 }
 
 // |B A|^2 = sum over i, k of (A A^T)[i, k] * (B^T B)[i, k], both symmetric.
-absl::StatusOr<double> SquareByGram(const LowRankProduct& p) {
+absl::StatusOr<double> SquareByGram(const StreamedProduct& p) {
   CAIRN_ASSIGN_OR_RETURN(std::vector<double> a, GramOfA(p));
   CAIRN_ASSIGN_OR_RETURN(std::vector<double> b, GramOfB(p));
   const size_t rank = Size(p.rank);
@@ -82,7 +82,7 @@ absl::StatusOr<double> SquareByGram(const LowRankProduct& p) {
 }
 
 // The squares of the product itself, some rows of it at a time.
-absl::StatusOr<double> SquareByRows(const LowRankProduct& p) {
+absl::StatusOr<double> SquareByRows(const StreamedProduct& p) {
   const int64_t rows =
       std::clamp<int64_t>(kTileElements / std::max(p.rank, p.in), 1, p.out);
   const int64_t lines = std::clamp<int64_t>(kTileElements / p.in, 1, p.rank);
@@ -115,7 +115,7 @@ absl::StatusOr<double> SquareByRows(const LowRankProduct& p) {
 
 }  // namespace
 
-absl::StatusOr<double> LowRankNorm(const LowRankProduct& product) {
+absl::StatusOr<double> LowRankNorm(const StreamedProduct& product) {
   const auto rank = static_cast<double>(product.rank);
   const auto in = static_cast<double>(product.in);
   const auto out = static_cast<double>(product.out);

@@ -11,7 +11,7 @@
 namespace cairn {
 
 // scale * B * A, whose factors are read piece by piece.
-struct LowRankProduct {
+struct StreamedProduct {
   // Elements of a row-major matrix from `first` on.
   using Reader = std::function<absl::Status(int64_t first, absl::Span<float>)>;
 
@@ -26,7 +26,7 @@ struct LowRankProduct {
 // Its Frobenius norm, summed in double: through the rank x rank Gram matrices,
 // or block by block of the product, whichever is less work. Takes at most
 // about 100 MB of memory whatever the factors' size.
-absl::StatusOr<double> LowRankNorm(const LowRankProduct& product);
+absl::StatusOr<double> LowRankNorm(const StreamedProduct& product);
 
 }  // namespace cairn
 

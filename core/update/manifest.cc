@@ -13,6 +13,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/update/update.h"
+#include "core/update/update_statistics.h"
 
 namespace cairn {
 namespace {
@@ -65,7 +66,8 @@ absl::Status CheckFiles(const v1::ContributionManifest& manifest) {
           "FORBIDDEN_FILE", field,
           absl::StrCat("is ", JsonQuote(file.path().substr(0, 200)),
                        "; an update has ", kAdapterConfigFile, " and ",
-                       kAdapterWeightsFile, ", or ", kUpdateFile));
+                       kAdapterWeightsFile, ", or ", kUpdateFile,
+                       ", and may have ", kStatisticsFile));
     }
     if (i > 0 && manifest.files(i - 1).path() >= file.path()) {
       return Refuse("MALFORMED_FILE", field,
@@ -209,7 +211,7 @@ absl::StatusOr<v1::ContributionManifest> ParseManifest(
       manifest.encoding() == v1::Encoding::ENCODING_UNSPECIFIED) {
     return Refuse("UNKNOWN_FORMAT", "encoding",
                   absl::StrCat("is ", static_cast<int>(manifest.encoding()),
-                               "; it must be LORA, SPARSE or DENSE"));
+                               "; it must be the number of an encoding"));
   }
   CAIRN_RETURN_IF_ERROR(CheckTexts(manifest));
   CAIRN_RETURN_IF_ERROR(CheckFiles(manifest));

@@ -12,9 +12,12 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
+#include "core/update/base_model.h"
 #include "core/update/dense_update.h"
-#include "core/update/lora_update.h"
+#include "core/update/effects.h"
+#include "core/update/peft_update.h"
 #include "core/update/sparse_update.h"
+#include "core/update/update_statistics.h"
 
 namespace cairn {
 namespace {
@@ -23,34 +26,6 @@ absl::Status Refuse(absl::string_view reason, absl::string_view what,
                     std::map<std::string, std::string> details) {
   return ReasonedError(absl::StatusCode::kInvalidArgument, reason, what,
                        std::move(details));
-}
-
-// The names that share most with `name` at their two ends.
-std::string NearestNames(const v1::TensorManifest& base,
-                         absl::string_view name) {
-  std::vector<std::pair<size_t, absl::string_view>> scored;
-  for (const v1::Tensor& tensor : base.tensors()) {
-    const absl::string_view other = tensor.name();
-    const size_t most = std::min(name.size(), other.size());
-    size_t prefix = 0;
-    while (prefix < most && name[prefix] == other[prefix]) ++prefix;
-    size_t suffix = 0;
-    while (suffix < most - prefix &&
-           name[name.size() - 1 - suffix] == other[other.size() - 1 - suffix]) {
-      ++suffix;
-    }
-    scored.emplace_back(prefix + suffix, other);
-  }
-  const size_t shown = std::min<size_t>(3, scored.size());
-  std::partial_sort(
-      scored.begin(), scored.begin() + static_cast<ptrdiff_t>(shown),
-      scored.end(), [](const auto& a, const auto& b) {
-        return a.first != b.first ? a.first > b.first : a.second < b.second;
-      });
-  scored.resize(shown);
-  return absl::StrJoin(scored, ", ", [](std::string* out, const auto& entry) {
-    absl::StrAppend(out, JsonQuote(entry.second));
-  });
 }
 
 absl::Status CheckTensor(const TouchedTensor& tensor,
@@ -131,27 +106,9 @@ absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file) {
                             : OpenDenseUpdate(std::move(file), header);
 }
 
-}  // namespace
-
-absl::StatusOr<LoraFactors> Update::ReadFactors(absl::string_view) const {
-  return absl::FailedPreconditionError("only a LoRA has factors");
-}
-
-absl::Status Update::Overlay(absl::string_view, int64_t,
-                             absl::Span<char>) const {
-  return absl::FailedPreconditionError("a LoRA has no replacement values");
-}
-
-const TouchedTensor* Update::Find(absl::string_view tensor) const {
-  const auto& all = touched();
-  auto it = std::lower_bound(all.begin(), all.end(), tensor,
-                             [](const TouchedTensor& t, absl::string_view key) {
-                               return absl::string_view(t.name) < key;
-                             });
-  return it == all.end() || it->name != tensor ? nullptr : &*it;
-}
-
-absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files) {
+// The update without what its author measured.
+absl::StatusOr<std::unique_ptr<Update>> OpenAlone(const FileMap& files,
+                                                  const BaseModel* base) {
   auto cairn = files.find(kUpdateFile);
   auto config = files.find(kAdapterConfigFile);
   auto weights = files.find(kAdapterWeightsFile);
@@ -180,20 +137,84 @@ absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files) {
                      kAdapterConfigFile, " and ", kAdapterWeightsFile),
         {{"file", missing}});
   }
-  return OpenLoraUpdate(*config->second, weights->second);
+  return PeftUpdate::Open(*config->second, weights->second, base,
+                          Vocabulary::kOfTheBase);
+}
+
+}  // namespace
+
+Update::Update() = default;
+Update::~Update() = default;
+
+void Update::Attach(std::unique_ptr<const UpdateStatistics> statistics) {
+  statistics_ = std::move(statistics);
+}
+
+absl::StatusOr<LoraFactors> Update::ReadFactors(absl::string_view) const {
+  return absl::FailedPreconditionError("this tensor's change has no factors");
+}
+
+absl::Status Update::Overlay(absl::string_view, int64_t,
+                             absl::Span<char>) const {
+  return absl::FailedPreconditionError("a PEFT adapter has no replacement values");
+}
+
+absl::StatusOr<Effect> Update::OpenEffect(absl::string_view tensor,
+                                          const BaseValues& base) const {
+  if (Find(tensor) == nullptr) {
+    return absl::NotFoundError(
+        absl::StrCat("the update does not touch tensor ", JsonQuote(tensor)));
+  }
+  if (FactorBytes(tensor) == 0) {
+    return MakeOverlayEffect(*this, std::string(tensor), base.dtype);
+  }
+  CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, ReadFactors(tensor));
+  std::vector<LowRankBlock> blocks;
+  blocks.push_back(Orient(std::move(factors)));
+  return MakeLowRankEffect(std::move(blocks));
+}
+
+const TouchedTensor* Update::Find(absl::string_view tensor) const {
+  const auto& all = touched();
+  auto it = std::lower_bound(all.begin(), all.end(), tensor,
+                             [](const TouchedTensor& t, absl::string_view key) {
+                               return absl::string_view(t.name) < key;
+                             });
+  return it == all.end() || it->name != tensor ? nullptr : &*it;
+}
+
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files,
+                                                   const BaseModel* base) {
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update,
+                         OpenAlone(files, base));
+  const auto statistics = files.find(kStatisticsFile);
+  if (statistics == files.end()) return update;
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<UpdateStatistics> opened,
+                         UpdateStatistics::Open(statistics->second));
+  update->Attach(std::move(opened));
+  return update;
 }
 
 absl::StatusOr<std::unique_ptr<Update>> OpenUpdateDirectory(
-    const std::string& directory) {
+    const std::string& directory, const BaseModel* base) {
   CAIRN_ASSIGN_OR_RETURN(FileMap files, OpenDirectorySources(directory));
-  auto update = OpenUpdate(files);
+  auto update = OpenUpdate(files, base);
   if (!update.ok()) return Annotate(update.status(), directory);
   return update;
 }
 
+std::string BaseDigestOf(const FileMap& files) {
+  const auto file = files.find(kUpdateFile);
+  if (file == files.end()) return "";
+  const auto header = SafetensorsHeader::Read(*file->second, kUpdateFile);
+  if (!header.ok()) return "";
+  const auto base = header->metadata().find("cairn.base");
+  return base == header->metadata().end() ? "" : base->second;
+}
+
 bool IsUpdateFile(absl::string_view path) {
   return path == kUpdateFile || path == kAdapterConfigFile ||
-         path == kAdapterWeightsFile;
+         path == kAdapterWeightsFile || path == kStatisticsFile;
 }
 
 absl::Status CheckAgainstBase(const Update& update,
@@ -210,7 +231,8 @@ absl::Status CheckAgainstBase(const Update& update,
   for (const TouchedTensor& tensor : update.touched()) {
     CAIRN_RETURN_IF_ERROR(CheckTensor(tensor, base));
   }
-  return absl::OkStatus();
+  if (update.statistics() == nullptr) return absl::OkStatus();
+  return update.statistics()->CheckAgainstBase(base, base_digest);
 }
 
 bool IsEmbeddingOrHead(absl::string_view tensor) {

@@ -14,6 +14,8 @@
 #include "cairn/v1/common.pb.h"
 #include "core/tensor/byte_source.h"
 #include "core/tensor/safetensors.h"
+#include "core/update/base_model.h"
+#include "core/update/tensor_effect.h"
 
 namespace cairn {
 
@@ -40,13 +42,16 @@ struct LoraFactors {
   bool transposed = false;
 };
 
+class UpdateStatistics;
+
 // One proposed change against one base, opened for reading. Opening has done
 // every check that needs no base: the files are whole, of a known format and
 // version, within limits, and each tensor in them is used. Thread-safe; holds
 // the files open.
 class Update {
  public:
-  virtual ~Update() = default;
+  Update();
+  virtual ~Update();
 
   virtual v1::Encoding::Kind encoding() const = 0;
   // Sorted by name, unique, never empty.
@@ -58,16 +63,18 @@ class Update {
   // tensor that holds a NaN or infinity.
   virtual absl::Status CheckFinite() const = 0;
 
-  // Frobenius norm of tau for one touched tensor. `base` holds the packed
-  // bytes of the base's tensor (not read for LoRA).
+  // Frobenius norm of tau for one touched tensor that has factors or
+  // replacement values; of others ChangeNorm() tells it. `base` holds the
+  // packed bytes of the base's tensor (not read for factors).
   virtual absl::StatusOr<double> DeltaNorm(absl::string_view tensor,
                                            const ByteSource& base) const = 0;
 
-  // LoRA only: the factors of a touched tensor. FAILED_PRECONDITION otherwise.
+  // The factors of a touched tensor whose change is one low-rank product.
+  // FAILED_PRECONDITION otherwise.
   virtual absl::StatusOr<LoraFactors> ReadFactors(
       absl::string_view tensor) const;
-  // Bytes that ReadFactors() puts in memory for a touched tensor; 0 for other
-  // encodings. Known from headers alone.
+  // Bytes that ReadFactors() puts in memory for a touched tensor; 0 for one
+  // that has no factors. Known from headers alone.
   virtual int64_t FactorBytes(absl::string_view /*tensor*/) const { return 0; }
 
   // Sparse and dense only: turns packed bytes of the base's tensor, from
@@ -76,18 +83,43 @@ class Update {
   virtual absl::Status Overlay(absl::string_view tensor, int64_t first,
                                absl::Span<char> bytes) const;
 
+  // What the update does to a touched tensor, told for any encoding. `base`
+  // is the base's tensor; it is read now where the change depends on all of
+  // it (DoRA). The update outlives the result. INVALID_ARGUMENT with reason
+  // NON_FINITE when the change does not exist.
+  virtual absl::StatusOr<Effect> OpenEffect(absl::string_view tensor,
+                                            const BaseValues& base) const;
+  // Bytes that OpenEffect() puts in memory; known from headers alone.
+  virtual int64_t EffectBytes(absl::string_view tensor) const {
+    return FactorBytes(tensor);
+  }
+
   // The touched tensor of that name, or null.
   const TouchedTensor* Find(absl::string_view tensor) const;
+
+  // What its author measured beside it; null when nothing came along.
+  const UpdateStatistics* statistics() const { return statistics_.get(); }
+  void Attach(std::unique_ptr<const UpdateStatistics> statistics);
+
+ private:
+  std::unique_ptr<const UpdateStatistics> statistics_;
 };
 
-// Opens an update by its files, whichever encoding they have: a PEFT LoRA
-// (adapter_config.json, adapter_model.safetensors) or cairn-update.safetensors.
-// Other files are not looked at. INVALID_ARGUMENT with reason UNKNOWN_FORMAT,
-// UNSUPPORTED, MALFORMED_FILE, LIMIT_EXCEEDED; the message names file, tensor
-// and key.
-absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(const FileMap& files);
+// Opens an update by its files, whichever encoding they have: a PEFT adapter
+// (adapter_config.json, adapter_model.safetensors) or cairn-update.safetensors;
+// with cairn-statistics.safetensors, if that is beside them. Other files are
+// not looked at. `base` is the base it was made on; some
+// adapters (IA3, experts, trained tokens) do not say what they change without
+// it, then FAILED_PRECONDITION. INVALID_ARGUMENT with reason UNKNOWN_FORMAT,
+// UNSUPPORTED, MALFORMED_FILE, LIMIT_EXCEEDED or, against the base,
+// UNKNOWN_TENSOR and SHAPE_MISMATCH; the message names file, tensor and key.
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdate(
+    const FileMap& files, const BaseModel* base = nullptr);
 absl::StatusOr<std::unique_ptr<Update>> OpenUpdateDirectory(
-    const std::string& directory);
+    const std::string& directory, const BaseModel* base = nullptr);
+// The digest of the base that the files name; empty when they name none or
+// cannot be read.
+std::string BaseDigestOf(const FileMap& files);
 
 // True for the files that make up an update; anything else beside them is
 // not pushed and not part of the digest.

@@ -94,7 +94,7 @@ TEST_P(LoraGoldenTest, AddsUpToWhatPeftMerges) {
 INSTANTIATE_TEST_SUITE_P(Peft, LoraGoldenTest,
                          ::testing::Values("lora_plain", "lora_patterns"));
 
-LowRankProduct ProductOf(const LoraFactors& f) {
+StreamedProduct ProductOf(const LoraFactors& f) {
   auto reader = [](const std::vector<float>& matrix) {
     return [&matrix](int64_t first, absl::Span<float> out) {
       std::copy_n(matrix.begin() + first, out.size(), out.begin());

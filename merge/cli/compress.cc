@@ -61,12 +61,13 @@ absl::StatusOr<Checkpoint> ExpandAdapter(const Flags& flags,
                                          const ModelIdentity& identity,
                                          const std::string& directory) {
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update,
-                         OpenLocalUpdate(flags.adapter));
+                         OpenLocalUpdate(flags.adapter, &base));
   CAIRN_RETURN_IF_ERROR(
       Annotate(CheckAgainstBase(*update, identity.tensors, identity.digest),
                flags.adapter));
   CAIRN_RETURN_IF_ERROR(MakeDirectory(directory));
-  if (update->encoding() != v1::Encoding::LORA) {
+  if (update->encoding() == v1::Encoding::SPARSE ||
+      update->encoding() == v1::Encoding::DENSE) {
     CAIRN_RETURN_IF_ERROR(ExpandUpdate(base, *update, directory));
     return OpenLocalCheckpoint(directory);
   }

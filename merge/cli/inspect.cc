@@ -45,7 +45,12 @@ absl::StatusOr<Json> InspectFile(const std::string& path) {
 }
 
 absl::StatusOr<Json> InspectUpdate(const std::string& path) {
-  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update, OpenLocalUpdate(path));
+  auto opened = OpenLocalUpdate(path);
+  // An adapter that says what it changes with its base alone.
+  if (absl::IsFailedPrecondition(opened.status())) {
+    return InspectFile(path + "/" + kAdapterWeightsFile);
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update, std::move(opened));
   Json json = {{"kind", "update"},
                {"path", path},
                {"encoding", v1::Encoding::Kind_Name(update->encoding())},

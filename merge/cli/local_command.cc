@@ -13,6 +13,7 @@
 #include "core/base/file.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "merge/delta/update_delta.h"
 #include "merge/engine/checkpoint_writer.h"
 
 namespace cairn {
@@ -68,8 +69,9 @@ absl::StatusOr<Checkpoint> OpenLocalCheckpoint(const std::string& directory) {
 }
 
 absl::StatusOr<std::unique_ptr<Update>> OpenLocalUpdate(
-    const std::string& directory) {
-  auto update = OpenUpdateDirectory(directory);
+    const std::string& directory, const Checkpoint* base) {
+  auto update = base == nullptr ? OpenUpdateDirectory(directory)
+                                : OpenUpdateOn(*base, directory);
   if (update.ok()) return update;
   return Annotate(LocalFault(update.status()), directory);
 }

@@ -43,7 +43,7 @@ absl::Status LocalFault(const absl::Status& status);
 // A checkpoint or update directory, with LocalFault().
 absl::StatusOr<Checkpoint> OpenLocalCheckpoint(const std::string& directory);
 absl::StatusOr<std::unique_ptr<Update>> OpenLocalUpdate(
-    const std::string& directory);
+    const std::string& directory, const Checkpoint* base = nullptr);
 
 // An output directory that appears only when it is whole: work goes to
 // PATH.partial, which Publish() renames. What is not published is removed.

@@ -41,7 +41,8 @@ constexpr char kFooter[] =
     "or\n"
     "Cairn updates; WEIGHT is a factor on the adapter's change, 1 unless "
     "given.\nWith --as lora the sum of LoRAs becomes one LoRA, exactly unless "
-    "--rank\ncuts it (what that costs is told); with --as ia3 IA3 adapters "
+    "--rank\ncuts it or --combine merges it otherwise (what that costs is told); "
+    "with --as ia3 IA3 adapters "
     "are multiplied\ninto one.\nWithout --profile a recipe means what it means to mergekit, and a "
     "key that is\nnot known is an error instead of being ignored.\n\n"
     "Example:\n"
@@ -63,7 +64,15 @@ constexpr char kDifferences[] =
     "- every tensor of the inputs is written, also those that mergekit's\n"
     "  template of the architecture does not name;\n"
     "- the order in which models are listed changes nothing where the method\n"
-    "  is symmetric.\n"
+    "  is symmetric;\n"
+    "- tokenizer_source matches tokens by their texts in tokenizer.json. Those\n"
+    "  that the base has not are numbered model after model, by their numbers\n"
+    "  there; mergekit's order changes from run to run. Means over the models\n"
+    "  that have a token are taken in float32. A model without tokenizer.json\n"
+    "  is taken to have the base's tokens, with a warning, as there. tokens,\n"
+    "  pad_to_multiple_of and chat_template are refused;\n"
+    "- without tokenizer_source the files of the base (or of the first model)\n"
+    "  are copied, and vocabularies of different sizes are an error.\n"
     "Where profiles differ (density is always the share that is kept):\n"
     "- ties under paper trims each model as a whole and keeps all that equal\n"
     "  the cut, elects signs by values before their weights, gives a sum of 0\n"
@@ -84,6 +93,9 @@ struct Flags : LocalFlags {
   std::string device = "cpu";
   std::string as = "dense";
   std::optional<int64_t> rank;
+  std::string combine = "cat";
+  double density = 1;
+  std::string majority = "total";
   bool dry_run = false;
   bool explain = false;
 };
@@ -273,15 +285,26 @@ void TellExported(const Flags& flags, const ExportedAdapter& exported) {
   if (flags.quiet) return;
   std::cout << flags.words.back() << ": " << exported.modules.size()
             << " modules";
-  if (flags.rank) {
+  if (flags.rank || flags.combine != "cat") {
     const auto worst = std::max_element(
         exported.modules.begin(), exported.modules.end(),
         [](const auto& a, const auto& b) { return a.residual < b.residual; });
     std::cout << absl::StrFormat(
-        ", cut to rank %d; %.3g of the sum is lost, most of %s (%.3g)",
-        *flags.rank, exported.residual, worst->name, worst->residual);
+        ", by %s%s; %.3g of the sum is lost, most of %s (%.3g)", flags.combine,
+        flags.rank ? absl::StrCat(" cut to rank ", *flags.rank) : "",
+        exported.residual, worst->name, worst->residual);
   }
   std::cout << "\n";
+}
+
+LoraCombination CombinationOf(const Flags& flags) {
+  LoraCombination combination = *LoraCombination::Parse(flags.combine);
+  combination.density = flags.density;
+  combination.seed = flags.seed;
+  if (flags.majority == "frequency") {
+    combination.majority = LoraCombination::Majority::kFrequency;
+  }
+  return combination;
 }
 
 // Merges adapters into one adapter.
@@ -305,7 +328,8 @@ absl::Status Export(const Flags& flags) {
   CAIRN_ASSIGN_OR_RETURN(
       const ExportedAdapter exported,
       flags.as == "ia3" ? ExportIa3(adapters, output.path())
-                        : ExportLora(adapters, flags.rank, output.path()));
+                        : ExportLora(adapters, CombinationOf(flags), flags.rank,
+                                     output.path()));
   CAIRN_RETURN_IF_ERROR(std::move(output).Publish());
   TellExported(flags, exported);
   return absl::OkStatus();
@@ -323,8 +347,11 @@ void CheckUsage(const Flags& flags) {
   if (flags.as != "dense" && flags.base.empty()) {
     throw CLI::ValidationError("--as goes with --base and --adapter");
   }
-  if (flags.rank && flags.as != "lora") {
-    throw CLI::ValidationError("--rank goes with --as lora");
+  if (flags.as != "lora" &&
+      (flags.rank || flags.combine != "cat" || flags.density != 1 ||
+       flags.majority != "total")) {
+    throw CLI::ValidationError(
+        "--rank, --combine, --density and --majority go with --as lora");
   }
   if (flags.as != "dense" && (flags.dry_run || flags.explain)) {
     throw CLI::ValidationError("--dry-run and --explain plan dense models");
@@ -363,6 +390,19 @@ int Main(int argc, char** argv) {
   app.add_option("--rank", flags.rank,
                  "largest rank of the LoRA; default: that of the exact sum")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  app.add_option("--combine", flags.combine,
+                 "how LoRAs become one, as in peft's add_weighted_adapter")
+      ->check(CLI::IsMember(LoraCombination::Names()))
+      ->capture_default_str();
+  app.add_option("--density", flags.density,
+                 "share of the elements that ties, dare_* and "
+                 "magnitude_prune keep")
+      ->check(CLI::Range(0.0, 1.0))
+      ->default_str("1");
+  app.add_option("--majority", flags.majority,
+                 "what ties elects signs by: total or frequency")
+      ->check(CLI::IsMember({"total", "frequency"}))
+      ->capture_default_str();
   app.add_flag("--dry-run", flags.dry_run,
                "tell inputs, bytes, memory and time; write nothing");
   app.add_flag("--explain", flags.explain,

@@ -19,6 +19,7 @@
 #include "merge/peft/adapter_effects.h"
 #include "merge/recipe/output_config.h"
 #include "merge/recipe/recipe_plan.h"
+#include "merge/recipe/vocabulary_alignment.h"
 
 namespace cairn {
 namespace {
@@ -90,7 +91,8 @@ std::string StageKey(const MergeStage& stage) {
   hasher.Update(absl::StrCat(kCodeVersion, " ", stage.plan.seed, " ",
                              stage.plan.care.clip_norm.value_or(-1), "\n"));
   for (const auto& source : stage.plan.sources) {
-    hasher.Update(absl::StrCat("source ", source->label(), "\n"));
+    hasher.Update(absl::StrCat("source ", source->label(), " ",
+                               source->effects_digest(), "\n"));
     for (const auto& [path, file] : source->checkpoint()->files()) {
       struct stat facts = {};
       const std::string full = absl::StrCat(source->label(), "/", path);
@@ -233,7 +235,20 @@ absl::Status MergeRun::PlanDocument(size_t document,
   document_state_[document] = 1;
   MergeStage stage;
   stage.name = recipe.name;
-  const SourceOpener open = [&](const std::string& model) {
+  AlignedModels aligned;
+  const SourceOpener open_alone = [&](const std::string& model) {
+    return OpenModel(model, options);
+  };
+  if (!recipe.tokenizer_source.empty()) {
+    CAIRN_ASSIGN_OR_RETURN(aligned, AlignVocabularies(recipe, open_alone));
+    warnings_.insert(warnings_.end(), aligned.warnings.begin(),
+                     aligned.warnings.end());
+  }
+  const SourceOpener open =
+      [&](const std::string& model)
+      -> absl::StatusOr<std::shared_ptr<ModelSource>> {
+    const auto found = aligned.models.find(model);
+    if (found != aligned.models.end()) return found->second;
     return OpenModel(model, options);
   };
   CAIRN_ASSIGN_OR_RETURN(
@@ -250,15 +265,14 @@ absl::Status MergeRun::PlanDocument(size_t document,
                   .imitates_mergekit = order_.profile == "mergekit"},
                  open));
   CAIRN_ASSIGN_OR_RETURN(stage.cost, CostOf(stage.plan, options));
-  stage.like = recipe.tokenizer_source;
-  if (stage.like.empty() || stage.like == "base")
-    stage.like = recipe.base_model;
-  if (stage.like == "union") {
-    return ReasonedError(absl::StatusCode::kInvalidArgument, "UNSUPPORTED",
-                         absl::StrCat(order_.recipe_label,
-                                      ": tokenizer_source: union is not "
-                                      "supported; name a model"));
+  if (aligned.vocab_size.has_value()) {
+    CAIRN_ASSIGN_OR_RETURN(
+        stage.plan.config_json,
+        ApplyToConfig({.vocab_size = aligned.vocab_size},
+                      stage.plan.config_json, order_.recipe_label));
   }
+  stage.files = std::move(aligned.files);
+  stage.like = aligned.like.empty() ? recipe.base_model : aligned.like;
   if (stage.like.empty()) stage.like = stage.plan.sources.front()->label();
   std::vector<TensorSpec> tensors;
   for (const PlannedOutput& output : stage.plan.outputs) {
@@ -363,6 +377,9 @@ absl::StatusOr<OutputResult> MergeRun::RunStage(MergeStage& stage,
   const std::string like = AbsolutePath(stage.like);
   if (fs::is_directory(like)) {
     CAIRN_RETURN_IF_ERROR(CopyOtherFiles(like, directory));
+  }
+  for (const auto& [path, text] : stage.files) {
+    CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/", path), text));
   }
   return result;
 }

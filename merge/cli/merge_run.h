@@ -1,6 +1,7 @@
 #ifndef CAIRN_MERGE_CLI_MERGE_RUN_H_
 #define CAIRN_MERGE_CLI_MERGE_RUN_H_
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct MergeStage {
   OutputCost cost;
   std::shared_ptr<ModelSource> made;  // as later stages see it
   std::string like;  // directory whose tokenizer and so on come along
+  std::map<std::string, std::string> files;  // ... but for these, by path
 };
 
 // A merge on this machine, planned whole before a byte is written.

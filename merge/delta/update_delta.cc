@@ -9,6 +9,8 @@
 #include "core/base/status_util.h"
 #include "core/tensor/dtype.h"
 #include "core/tensor/float_kernels.h"
+#include "core/update/base_model.h"
+#include "core/update/effects.h"
 
 namespace cairn {
 namespace {
@@ -16,21 +18,9 @@ namespace {
 // Elements converted at a time; bounds the memory of a read.
 constexpr int64_t kTileElements = 1 << 15;
 
-std::vector<float> Transposed(const std::vector<float>& matrix, int64_t rows,
-                              int64_t columns) {
-  std::vector<float> out(matrix.size());
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) {
-      out[static_cast<size_t>(c * rows + r)] =
-          matrix[static_cast<size_t>(r * columns + c)];
-    }
-  }
-  return out;
-}
-
 class LoraDelta : public TensorDelta {
  public:
-  explicit LoraDelta(OrientedFactors factors) : factors_(std::move(factors)) {}
+  explicit LoraDelta(LowRankBlock factors) : factors_(std::move(factors)) {}
 
   absl::Status Read(int64_t first, absl::Span<float> out) const override {
     const int64_t elements = factors_.rows * factors_.columns;
@@ -49,7 +39,7 @@ class LoraDelta : public TensorDelta {
   }
 
  private:
-  const OrientedFactors factors_;
+  const LowRankBlock factors_;
 };
 
 // tuned - base, for encodings that carry replacement values.
@@ -93,23 +83,45 @@ class ReplacementDelta : public TensorDelta {
   const CheckpointTensor& tensor_;
 };
 
+// What the effect of an adapter changes.
+class EffectDelta : public TensorDelta {
+ public:
+  EffectDelta(Effect effect, std::unique_ptr<ByteSource> base, DType dtype)
+      : effect_(std::move(effect)),
+        base_(std::move(base)),
+        values_({.dtype = dtype, .bytes = base_.get()}) {}
+
+  absl::Status Read(int64_t first, absl::Span<float> out) const override {
+    std::vector<float> before;
+    while (!out.empty()) {
+      const size_t count = std::min<size_t>(out.size(), kTileElements);
+      CAIRN_RETURN_IF_ERROR(ReadChange(*effect_, values_, first, before,
+                                       out.subspan(0, count)));
+      first += static_cast<int64_t>(count);
+      out.remove_prefix(count);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const Effect effect_;
+  const std::unique_ptr<ByteSource> base_;
+  const BaseValues values_;
+};
+
+bool HasReplacements(const Update& update) {
+  return update.encoding() == v1::Encoding::SPARSE ||
+         update.encoding() == v1::Encoding::DENSE;
+}
+
 }  // namespace
 
-// B * A, or its transpose A^T * B^T where the base stores [in, out].
-OrientedFactors Orient(LoraFactors factors) {
-  OrientedFactors out{.rank = factors.rank,
-                      .rows = factors.out,
-                      .columns = factors.in,
-                      .scale = static_cast<float>(factors.scale)};
-  if (!factors.transposed) {
-    out.left = std::move(factors.b);
-    out.right = std::move(factors.a);
-    return out;
-  }
-  std::swap(out.rows, out.columns);
-  out.left = Transposed(factors.a, factors.rank, factors.in);
-  out.right = Transposed(factors.b, factors.out, factors.rank);
-  return out;
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdateOn(
+    const Checkpoint& base, const std::string& directory) {
+  const v1::TensorManifest tensors = TensorsOf(base);
+  const BaseModel model = {.tensors = &tensors,
+                           .config_json = base.config_json()};
+  return OpenUpdateDirectory(directory, &model);
 }
 
 absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
@@ -118,7 +130,7 @@ absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
     return absl::NotFoundError(
         absl::StrCat("the update does not touch tensor ", tensor));
   }
-  if (update.encoding() == v1::Encoding::LORA) {
+  if (update.FactorBytes(tensor) > 0) {
     CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, update.ReadFactors(tensor));
     return std::make_unique<LoraDelta>(Orient(std::move(factors)));
   }
@@ -134,7 +146,17 @@ absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
                      ": only F32, F16 and BF16 can be merged"),
         {{"tensor", std::string(tensor)}});
   }
-  return std::make_unique<ReplacementDelta>(update, base, *entry);
+  if (HasReplacements(update)) {
+    return std::make_unique<ReplacementDelta>(update, base, *entry);
+  }
+  CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> bytes,
+                         base.OpenTensor(tensor));
+  CAIRN_ASSIGN_OR_RETURN(
+      Effect effect,
+      update.OpenEffect(tensor,
+                        {.dtype = entry->dtype, .bytes = bytes.get()}));
+  return std::make_unique<EffectDelta>(std::move(effect), std::move(bytes),
+                                       entry->dtype);
 }
 
 absl::StatusOr<std::vector<float>> ReadTunedTensor(const Update& update,
@@ -160,14 +182,7 @@ absl::StatusOr<std::vector<float>> ReadTunedTensor(const Update& update,
 
 absl::Status CheckFits(const Update& update, const Checkpoint& base,
                        absl::string_view base_digest) {
-  v1::TensorManifest manifest;
-  for (const CheckpointTensor& tensor : base.tensors()) {
-    v1::Tensor& entry = *manifest.add_tensors();
-    entry.set_name(tensor.name);
-    entry.set_dtype(std::string(DTypeName(tensor.dtype)));
-    for (int64_t d : tensor.shape) entry.add_shape(d);
-    entry.set_size_bytes(tensor.size_bytes());
-  }
+  const v1::TensorManifest manifest = TensorsOf(base);
   if (!base_digest.empty()) {
     return CheckAgainstBase(update, manifest, base_digest);
   }

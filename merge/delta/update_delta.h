@@ -15,18 +15,6 @@
 
 namespace cairn {
 
-// A LoRA's factors as they multiply to a tensor of the base, as it stores it:
-// tau = scale * (left * right).
-struct OrientedFactors {
-  int64_t rank = 0;
-  int64_t rows = 0;
-  int64_t columns = 0;
-  float scale = 1.0f;
-  std::vector<float> left = {};   // [rows, rank], row-major
-  std::vector<float> right = {};  // [rank, columns], row-major
-};
-OrientedFactors Orient(LoraFactors factors);
-
 // tau = effect(base, update) - base of one tensor, in float32 and in the
 // base's shape. Thread-safe.
 class TensorDelta {
@@ -38,9 +26,13 @@ class TensorDelta {
   virtual absl::Status Read(int64_t first, absl::Span<float> out) const = 0;
 };
 
+// OpenUpdateDirectory() for a base that is there.
+absl::StatusOr<std::unique_ptr<Update>> OpenUpdateOn(
+    const Checkpoint& base, const std::string& directory);
+
 // Opens tau of a tensor that `update` touches, against `base`, the checkpoint
-// that the update was made on; both outlive the result. A LoRA's factors are
-// held in memory, everything else is read as it is asked for. NOT_FOUND when
+// that the update was made on; both outlive the result. Factors, and what else
+// of an adapter an effect needs, are held in memory, everything else is read as it is asked for. NOT_FOUND when
 // the update does not touch the tensor or the base lacks it.
 absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
     const Update& update, const Checkpoint& base, absl::string_view tensor);

@@ -15,6 +15,7 @@
 #include "core/tensor/dtype.h"
 #include "core/tensor/float_kernels.h"
 #include "merge/engine/merge_deltas.h"
+#include "merge/engine/merge_statistics.h"
 #include "merge/engine/piece_runner.h"
 #include "merge/method/counter_random.h"
 #include "merge/method/tile_math.h"
@@ -33,16 +34,18 @@ constexpr int64_t kLoraSurvivalStride = 8;
 
 // One thread's buffers, used for every tile it merges.
 struct Scratch {
-  explicit Scratch(const MergePlan& plan)
+  Scratch(const MergePlan& plan, const Strategy& strategy)
       : bytes(static_cast<size_t>(plan.tile_elements_max) * 4),
         head(static_cast<size_t>(plan.tile_elements_max)),
         sum(head.size()),
         rounded(head.size()),
-        deltas(plan.inputs.size(), std::vector<float>(head.size())) {}
+        deltas(plan.inputs.size(), std::vector<float>(head.size())) {
+    if (WantsFisher(strategy.method())) fishers = deltas;
+  }
 
   std::vector<char> bytes;
   std::vector<float> head, sum, rounded;
-  std::vector<std::vector<float>> deltas;
+  std::vector<std::vector<float>> deltas, fishers;
 };
 
 // What became of one tensor.
@@ -69,7 +72,7 @@ class Executor {
   absl::StatusOr<std::vector<TensorResult>> Run() {
     std::vector<TensorResult> results(plan_.tensors.size());
     std::vector<Scratch> scratch(static_cast<size_t>(plan_.threads),
-                                 Scratch(plan_));
+                                 Scratch(plan_, strategy_));
     CAIRN_RETURN_IF_ERROR(RunPieces(
         plan_.threads, static_cast<int64_t>(results.size()),
         [&](int worker, int64_t piece) {
@@ -85,8 +88,9 @@ class Executor {
 
  private:
   // The tensor's task, bound to this merge.
-  MethodTask TaskOf(const PlannedTensor& planned,
-                    const std::vector<size_t>& participants) const {
+  absl::StatusOr<MethodTask> TaskOf(
+      const PlannedTensor& planned,
+      const std::vector<size_t>& participants) const {
     MethodTask task = strategy_.TaskFor(planned.tensor->shape, participants);
     task.whole = facts_.whole;
     for (size_t k = 0; k < participants.size(); ++k) {
@@ -100,6 +104,8 @@ class Executor {
           RandomKey(static_cast<uint64_t>(request_.seed), content,
                     planned.tensor->name);
     }
+    CAIRN_RETURN_IF_ERROR(AddStatistics(plan_, planned, strategy_.method(),
+                                        participants, task, nullptr));
     return task;
   }
 
@@ -110,9 +116,9 @@ class Executor {
         MergeDeltas::Open(plan_, planned, facts_.clips));
     const std::vector<size_t> participants =
         ParticipantsOf(plan_, planned, strategy_);
-    CAIRN_ASSIGN_OR_RETURN(
-        const std::unique_ptr<TensorMethod> method,
-        strategy_.method().make(TaskOf(planned, participants)));
+    CAIRN_ASSIGN_OR_RETURN(MethodTask task, TaskOf(planned, participants));
+    CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<TensorMethod> method,
+                           strategy_.method().make(std::move(task)));
     const CheckpointTensor& tensor = *planned.tensor;
     const int64_t elements = tensor.elements();
     const int64_t width = DTypeBits(tensor.dtype) / 8;
@@ -125,7 +131,7 @@ class Executor {
             .first = first,
             .count = static_cast<size_t>(std::min(step, elements - first)),
             .inputs = {zeros_.data()}};
-        CAIRN_RETURN_IF_ERROR(ReadTile(deltas, participants, scratch, tile));
+        CAIRN_RETURN_IF_ERROR(ReadTile(planned, deltas, participants, scratch, tile));
         if (pass < method->passes()) {
           method->Observe(pass, tile);
           continue;
@@ -148,8 +154,10 @@ class Executor {
     return absl::OkStatus();
   }
 
-  // The deltas of those who change the tensor, zeros for the others.
-  absl::Status ReadTile(const MergeDeltas& deltas,
+  // The deltas of those who change the tensor, zeros for the others; then what
+  // they measured of it, where that is asked for.
+  absl::Status ReadTile(const PlannedTensor& planned,
+                        const MergeDeltas& deltas,
                         const std::vector<size_t>& participants,
                         Scratch& scratch, InputTile& tile) const {
     size_t next = 0;
@@ -162,6 +170,13 @@ class Executor {
       CAIRN_RETURN_IF_ERROR(deltas.Read(next, tile.first, values));
       tile.inputs.push_back(values.data());
       ++next;
+    }
+    if (scratch.fishers.empty()) return absl::OkStatus();
+    for (size_t k = 0; k < participants.size(); ++k) {
+      absl::Span<float> values(scratch.fishers[k].data(), tile.count);
+      CAIRN_RETURN_IF_ERROR(ReadFisher(plan_.inputs[participants[k]], planned,
+                                       tile.first, values));
+      tile.inputs.push_back(values.data());
     }
     return absl::OkStatus();
   }

@@ -17,6 +17,7 @@
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/update.h"
+#include "core/update/update_statistics.h"
 #include "gtest/gtest.h"
 #include "merge/engine/checkpoint_writer.h"
 #include "merge/engine/model_identity.h"
@@ -120,6 +121,31 @@ std::unique_ptr<Update> DenseUpdate(const Tensors& tensors,
       .value();
 }
 
+// A Fisher diagonal and a Gram matrix of the inputs of one matrix.
+std::unique_ptr<UpdateStatistics> StatisticsOf(const std::string& tensor,
+                                               int64_t rows, int64_t columns,
+                                               uint32_t seed) {
+  const auto positive = [&](int64_t count, uint32_t more) {
+    Values values = Random(DType::kF32, {count}, 1.0f, seed + more);
+    for (float& value : values.floats) value = value * value + 0.1f;
+    return values;
+  };
+  // The identity and a little: positive definite.
+  Values half = Random(DType::kF32, {columns * (columns + 1) / 2}, 1e-3f, seed);
+  for (int64_t i = 0; i < columns; ++i) {
+    half.floats[static_cast<size_t>(i * (i + 1) / 2 + i)] =
+        1.0f + 0.1f * static_cast<float>(seed % 7);
+  }
+  return UpdateStatistics::Open(
+             FileOf({{"fisher.rows/" + tensor, positive(rows, 1)},
+                     {"fisher.columns/" + tensor, positive(columns, 2)},
+                     {"gram/x", half}},
+                    {{"cairn.format", "statistics"},
+                     {"cairn.version", "1"},
+                     {"cairn.grams", "{\"" + tensor + "\":\"x\"}"}}))
+      .value();
+}
+
 // Two LoRAs on the head and a dense update that was made on an older release.
 class MergeExecutorTest : public ::testing::Test {
  protected:
@@ -139,6 +165,11 @@ class MergeExecutorTest : public ::testing::Test {
     ToFloats(dtype, bytes, absl::MakeSpan(tuned_.floats));
     dense_ = DenseUpdate({{"layers.v.weight", tuned_}},
                          IdentifyModel(old_, 1)->digest);
+    first_.update->Attach(
+        StatisticsOf("layers.q.weight", kRows, kColumns, 3));
+    second_.update->Attach(
+        StatisticsOf("layers.q.weight", kRows, kColumns, 4));
+    dense_->Attach(StatisticsOf("layers.v.weight", 40, 24, 5));
   }
 
   MergeRequest Request(const std::string& strategy,
@@ -232,6 +263,80 @@ TEST_F(MergeExecutorTest, AStaleUpdateIsItsChangeAgainstItsOwnBase) {
     ASSERT_LE(std::fabs(static_cast<double>(v[i]) - want), 0.51 * Bf16Ulp(want))
         << i;
   }
+}
+
+TEST_F(MergeExecutorF32Test, FisherWeighsChangesByWhatTheirAuthorsMeasured) {
+  ASSERT_TRUE(Merge(Request("fisher", {{"normalize", "0"}})).ok());
+  const std::vector<float> q = Merged("layers.q.weight");
+  const std::vector<float>& head = head_values_.at("layers.q.weight").floats;
+  std::vector<float> a(q.size()), b(q.size());
+  for (const auto& [lora, out] : {std::pair(&first_, &a), {&second_, &b}}) {
+    ASSERT_TRUE(lora->update->statistics()
+                    ->ReadFisher("layers.q.weight", 0, kColumns,
+                                 absl::MakeSpan(*out))
+                    .ok());
+  }
+  for (size_t i = 0; i < q.size(); ++i) {
+    const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
+    const double want =
+        static_cast<double>(head[i]) +
+        (x * first_.Delta(i) + y * second_.Delta(i)) / (x + y);
+    ASSERT_NEAR(static_cast<double>(q[i]), want, 1e-6) << i;
+  }
+  // The tensor that one alone changes takes its change whole.
+  const std::vector<float> v = Merged("layers.v.weight");
+  for (size_t i = 0; i < v.size(); ++i) {
+    ASSERT_NEAR(v[i],
+                head_values_.at("layers.v.weight").floats[i] +
+                    tuned_.floats[i] -
+                    old_values_.at("layers.v.weight").floats[i],
+                1e-6);
+  }
+}
+
+TEST_F(MergeExecutorF32Test, RegmeanSolvesForTheAuthorsInputs) {
+  // W G = W_1 G_1 + W_2 G_2, of the changes, G the sum.
+  ASSERT_TRUE(
+      Merge(Request("regmean", {{"alpha", "1"}, {"ridge", "0"}})).ok());
+  const std::vector<float> q = Merged("layers.q.weight");
+  const std::vector<float>& head = head_values_.at("layers.q.weight").floats;
+  const auto gram = [](const std::vector<float>& half, int64_t r, int64_t c) {
+    const int64_t low = std::max(r, c), high = std::min(r, c);
+    return static_cast<double>(
+        half[static_cast<size_t>(low * (low + 1) / 2 + high)]);
+  };
+  const auto a =
+      first_.update->statistics()->ReadGram("layers.q.weight").value();
+  const auto b =
+      second_.update->statistics()->ReadGram("layers.q.weight").value();
+  for (int64_t row : {0, 77, 159}) {
+    for (int64_t column : {0, 300, 519}) {
+      double left = 0, right = 0;
+      for (int64_t k = 0; k < kColumns; ++k) {
+        const auto at = static_cast<size_t>(row * kColumns + k);
+        const double x = gram(a, k, column), y = gram(b, k, column);
+        left += (static_cast<double>(q[at]) - static_cast<double>(head[at])) *
+                (x + y);
+        right += first_.Delta(at) * x + second_.Delta(at) * y;
+      }
+      ASSERT_NEAR(left, right, 1e-5) << row << " " << column;
+    }
+  }
+}
+
+TEST_F(MergeExecutorTest, NamesTheUpdateThatMeasuredNothing) {
+  second_.update->Attach(nullptr);
+  const absl::Status status = Merge(Request("fisher")).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  EXPECT_NE(status.message().find("contributions/a brings no Fisher diagonal"),
+            absl::string_view::npos)
+      << status;
+  const absl::Status some = Merge(Request("regmean")).status();
+  EXPECT_NE(some.message().find("only 1 of 2"), absl::string_view::npos)
+      << some;
+  first_.update->Attach(nullptr);
+  dense_->Attach(nullptr);
+  EXPECT_TRUE(Merge(Request("regmean")).ok()) << "then it averages";
 }
 
 TEST_F(MergeExecutorTest, BytesDoNotDependOnThreadsMemoryOrOrder) {

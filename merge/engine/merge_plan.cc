@@ -11,6 +11,7 @@
 #include "core/base/status_util.h"
 #include "core/tensor/dtype.h"
 #include "merge/delta/update_delta.h"
+#include "merge/engine/merge_statistics.h"
 
 namespace cairn {
 namespace {
@@ -62,10 +63,14 @@ absl::StatusOr<Need> NeedOf(const MergePlan& plan, const PlannedTensor& planned,
   Need need;
   for (size_t input : planned.inputs) {
     need.fixed +=
-        2 * plan.inputs[input].update->FactorBytes(planned.tensor->name);
+        2 * plan.inputs[input].update->EffectBytes(planned.tensor->name);
   }
-  const auto method = strategy.method().make(strategy.TaskFor(
-      planned.tensor->shape, ParticipantsOf(plan, planned, strategy)));
+  const std::vector<size_t> participants =
+      ParticipantsOf(plan, planned, strategy);
+  MethodTask task = strategy.TaskFor(planned.tensor->shape, participants);
+  CAIRN_RETURN_IF_ERROR(AddStatistics(plan, planned, strategy.method(),
+                                      participants, task, &need.fixed));
+  const auto method = strategy.method().make(std::move(task));
   if (!method.ok()) {
     return Annotate(method.status(),
                     absl::StrCat("strategy ", strategy.name(), ", tensor ",
@@ -83,13 +88,16 @@ absl::Status FitMemory(const MergeOptions& options, const Strategy& strategy,
     CAIRN_ASSIGN_OR_RETURN(needs.emplace_back(),
                            NeedOf(plan, planned, strategy));
   }
+  // A diagonal is read beside each update.
+  const size_t inputs =
+      plan.inputs.size() * (WantsFisher(strategy.method()) ? 2 : 1);
   size_t worst = 0;
   const auto need = [&](int threads, int64_t tile) {
     // The most that as many tensors take as there are threads.
     std::vector<int64_t> each;
     for (const Need& n : needs) {
-      each.push_back(n.fixed + TileBytes(TileElements(tile, n.granule),
-                                         plan.inputs.size()));
+      each.push_back(
+          n.fixed + TileBytes(TileElements(tile, n.granule), inputs));
     }
     if (each.empty()) return int64_t{0};
     worst = static_cast<size_t>(std::max_element(each.begin(), each.end()) -

@@ -64,7 +64,7 @@ absl::Status ModelSource::AddEffects(ModelEffects effects) {
     }
     found->second.effect = std::move(effect);
   }
-  effects_digest_ = std::move(effects.digest);
+  effects_digest_ += effects.digest;
   return absl::OkStatus();
 }
 

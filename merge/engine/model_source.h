@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "core/tensor/checkpoint.h"
-#include "merge/delta/tensor_effect.h"
+#include "core/update/tensor_effect.h"
 
 namespace cairn {
 
@@ -63,6 +63,8 @@ class ModelSource {
 
   const std::string& label() const { return label_; }
   const std::string& config_json() const { return config_json_; }
+  // Of what was added to the files; empty when nothing was.
+  const std::string& effects_digest() const { return effects_digest_; }
   // Null for a planned model.
   const Checkpoint* checkpoint() const { return checkpoint_.get(); }
   const std::map<std::string, SourceTensor>& tensors() const {

@@ -102,6 +102,7 @@ MethodSpec FisherMethod() {
               "`floor`; normalized, its root mean square in each tensor is 1",
           .base = MethodSpec::Base::kRequired,
           .others_min = 1,
+          .is_on_deltas = true,
           .parameters = {SharedNumber("lambda", 1.0, -kLargest, kLargest),
                          SharedBool("normalize", true),
                          SharedNumber("floor", 1e-6, 1e-30, 1),

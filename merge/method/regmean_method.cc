@@ -115,6 +115,7 @@ MethodSpec RegmeanMethod() {
               "off-diagonal times alpha; tensors without one are averaged",
           .base = MethodSpec::Base::kRequired,
           .others_min = 1,
+          .is_on_deltas = true,
           .parameters = std::move(parameters),
           .make = MakeRegmean};
 }

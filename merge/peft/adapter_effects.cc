@@ -15,45 +15,22 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/tensor/byte_source.h"
+#include "core/update/base_model.h"
+#include "core/update/effects.h"
 #include "core/update/manifest.h"
-#include "merge/delta/update_delta.h"
+#include "core/update/peft_update.h"
 #include "merge/engine/model_identity.h"
-#include "merge/peft/peft_adapter.h"
 
 namespace cairn {
 namespace {
 
-// An update's replacement values in place of the base's.
-class OverlayEffect : public TensorEffect {
- public:
-  OverlayEffect(std::shared_ptr<const Update> update, std::string tensor,
-                DType dtype)
-      : update_(std::move(update)), tensor_(std::move(tensor)), dtype_(dtype) {}
-
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    std::vector<char> bytes(values.size() *
-                            static_cast<size_t>(DTypeBits(dtype_) / 8));
-    FromFloats(dtype_, values, absl::MakeSpan(bytes));
-    CAIRN_RETURN_IF_ERROR(
-        update_->Overlay(tensor_, first, absl::MakeSpan(bytes)));
-    ToFloats(dtype_, bytes, values);
-    return absl::OkStatus();
-  }
-  absl::Status AddChange(int64_t first, absl::Span<const float> base,
-                         float weight, absl::Span<float> sum) const override {
-    std::vector<float> tuned(base.begin(), base.end());
-    CAIRN_RETURN_IF_ERROR(Apply(first, absl::MakeSpan(tuned)));
-    for (size_t i = 0; i < tuned.size(); ++i) {
-      sum[i] += weight * (tuned[i] - base[i]);
-    }
-    return absl::OkStatus();
-  }
-  int64_t memory_bytes() const override { return 0; }
-
- private:
-  const std::shared_ptr<const Update> update_;
-  const std::string tensor_;
-  const DType dtype_;
+// What one adapter does to its base.
+struct AdapterChanges {
+  std::map<std::string, Effect> effects;
+  std::vector<TensorSpec> added;  // see ModelEffects
+  ConfigChange config;
+  // What about it cannot be summed with others, e.g. "DoRA"; else empty.
+  std::string not_additive;
 };
 
 // One adapter on its base.
@@ -63,6 +40,37 @@ struct Opened {
   std::string digest;
   AdapterChanges changes;
 };
+
+// An effect that keeps the update alive that it reads.
+Effect Keeping(std::shared_ptr<const Update> update, Effect effect) {
+  auto both = std::make_shared<
+      const std::pair<std::shared_ptr<const Update>, Effect>>(
+      std::move(update), std::move(effect));
+  return Effect(both, both->second.get());
+}
+
+absl::Status OpenEffects(const ModelSource& base,
+                         const std::shared_ptr<const Update>& update,
+                         AdapterChanges& changes) {
+  for (const TouchedTensor& touched : update->touched()) {
+    // A tensor that is new or has another shape starts from nothing.
+    const bool is_added = std::any_of(
+        changes.added.begin(), changes.added.end(),
+        [&](const TensorSpec& spec) { return spec.name == touched.name; });
+    const SourceTensor* tensor = base.Find(touched.name);
+    BaseValues values;
+    std::unique_ptr<ByteSource> bytes;
+    if (tensor != nullptr && !is_added) {
+      CAIRN_ASSIGN_OR_RETURN(bytes,
+                             base.checkpoint()->OpenTensor(touched.name));
+      values = {.dtype = tensor->spec.dtype, .bytes = bytes.get()};
+    }
+    CAIRN_ASSIGN_OR_RETURN(Effect effect,
+                           update->OpenEffect(touched.name, values));
+    changes.effects[touched.name] = Keeping(update, std::move(effect));
+  }
+  return absl::OkStatus();
+}
 
 // A Cairn update: the base has to be the one that it names.
 absl::StatusOr<AdapterChanges> OpenCairnUpdate(const ModelSource& base,
@@ -76,9 +84,35 @@ absl::StatusOr<AdapterChanges> OpenCairnUpdate(const ModelSource& base,
       CheckAgainstBase(*update, identity.tensors, identity.digest));
   CAIRN_RETURN_IF_ERROR(update->CheckFinite());
   AdapterChanges changes;
-  for (const TouchedTensor& touched : update->touched()) {
-    changes.effects[touched.name] = std::make_shared<OverlayEffect>(
-        update, touched.name, base.Find(touched.name)->spec.dtype);
+  CAIRN_RETURN_IF_ERROR(OpenEffects(base, update, changes));
+  return changes;
+}
+
+// A PEFT adapter, whose shapes win over those of the base.
+absl::StatusOr<AdapterChanges> OpenPeftAdapter(const ModelSource& base,
+                                               const ByteSource& config,
+                                               const SharedSource& weights) {
+  const auto header = SafetensorsHeader::Read(*weights, kAdapterWeightsFile);
+  if (!header.ok()) return absl::DataLossError(header.status().message());
+  const v1::TensorManifest tensors = TensorsOf(*base.checkpoint());
+  const BaseModel model = {.tensors = &tensors,
+                           .config_json = base.config_json()};
+  auto opened = PeftUpdate::Open(config, weights, &model,
+                                 Vocabulary::kOfTheAdapter);
+  if (!opened.ok()) return opened.status();
+  const std::shared_ptr<const PeftUpdate> update = *std::move(opened);
+  CAIRN_RETURN_IF_ERROR(update->CheckFinite());
+  const AdapterPlan& plan = update->plan();
+  AdapterChanges changes = {.effects = {},
+                            .added = plan.added,
+                            .config = plan.config,
+                            .not_additive = plan.not_additive};
+  CAIRN_RETURN_IF_ERROR(OpenEffects(base, update, changes));
+  if (plan.untied_head.has_value()) {
+    const CheckpointTensor& stored =
+        *base.checkpoint()->Find(plan.untied_head->second);
+    changes.effects[plan.untied_head->first] = MakeReplacedEffect(
+        base.checkpoint()->files().at(stored.file), stored);
   }
   return changes;
 }

@@ -2,12 +2,12 @@
 #define CAIRN_MERGE_PEFT_ADAPTER_EFFECTS_H_
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/update/adapter_steps.h"
 #include "merge/engine/model_source.h"
 
 namespace cairn {
@@ -18,19 +18,13 @@ struct WeightedAdapter {
   double weight = 1.0;
 };
 
-// What the configuration of a model says differently once adapters are in it.
-struct ConfigChange {
-  std::optional<bool> tie_word_embeddings;
-  std::optional<int64_t> vocab_size;
-};
-
 struct AdaptedModel {
   ModelEffects effects;
   ConfigChange config;
 };
 
 // What adapters do to the tensors of `base`, which outlives the result: one
-// PEFT adapter (LoRA of every kind, IA3) or Cairn update of weight 1, as peft's
+// PEFT adapter (LoRA of every kind, IA3, SHiRA) or Cairn update of weight 1, as peft's
 // merge_and_unload; or the weighted sum of several LoRAs, as peft adds them
 // with "cat". Reads the adapters whole. INVALID_ARGUMENT naming adapter, file
 // and tensor or field for what cannot be merged, does not fit the base or

@@ -16,8 +16,10 @@
 #include "core/tensor/byte_source.h"
 #include "core/tensor/checkpoint.h"
 #include "core/update/adapter_config.h"
+#include "core/update/manifest.h"
 #include "core/update/update.h"
-#include "merge/matrix/decompose.h"
+#include "merge/matrix/matrix.h"
+#include "merge/method/counter_random.h"
 
 namespace cairn {
 namespace {
@@ -41,6 +43,7 @@ struct Adapter {
   AdapterConfig config;
   Json json;  // the configuration as it is written
   std::shared_ptr<Checkpoint> tensors;
+  uint64_t content = 0;  // of its files' digest
 };
 
 absl::Status Refuse(const Adapter& adapter, absl::string_view tensor,
@@ -66,8 +69,7 @@ absl::StatusOr<Adapter> Open(const WeightedAdapter& wanted) {
   CAIRN_ASSIGN_OR_RETURN(
       const std::string text,
       ReadAll(*files.at(kAdapterConfigFile), kConfigBytesMax));
-  auto config = AdapterConfig::Parse(text, kAdapterConfigFile,
-                                     AdapterKinds::kAll);
+  auto config = AdapterConfig::Parse(text, kAdapterConfigFile);
   if (!config.ok()) return Annotate(config.status(), wanted.directory);
   adapter.config = *std::move(config);
   adapter.json = Json::parse(text, nullptr, false);
@@ -76,6 +78,12 @@ absl::StatusOr<Adapter> Open(const WeightedAdapter& wanted) {
   auto opened = Checkpoint::Open(std::move(weights));
   if (!opened.ok()) return Annotate(opened.status(), wanted.directory);
   adapter.tensors = std::make_shared<Checkpoint>(*std::move(opened));
+  CAIRN_ASSIGN_OR_RETURN(const std::vector<v1::File> described,
+                         DescribeUpdateFiles(files));
+  const std::string digest = UpdateDigest(described);
+  adapter.content = std::stoull(
+      std::string(absl::StripPrefix(digest, "sha256:")).substr(0, 16), nullptr,
+      16);
   return adapter;
 }
 
@@ -106,45 +114,25 @@ absl::StatusOr<std::vector<float>> Read(const Adapter& adapter,
   return values;
 }
 
-// The factors of one module, of all adapters side by side: left [out, rank],
-// right [rank, in], scale and weight folded into left.
+// The factors of one module, of all adapters that have it.
 struct Factors {
   bool is_embedding = false;
   bool is_transposed = false;       // fan_in_fan_out
   std::vector<int64_t> left_shape;  // of B, with the rank of the first
   std::vector<int64_t> right_shape;
-  Matrix left, right;
+  std::vector<LoraPart> parts;
 };
-
-// Places `block` at the end of `whole`, as further rows or columns.
-void AppendRows(const Matrix& block, Matrix& whole) {
-  Matrix both(whole.rows() + block.rows(), block.columns());
-  std::copy(whole.values().begin(), whole.values().end(),
-            both.values().begin());
-  std::copy(block.values().begin(), block.values().end(),
-            both.values().begin() +
-                static_cast<std::ptrdiff_t>(whole.values().size()));
-  whole = std::move(both);
-}
-
-void AppendColumns(const Matrix& block, Matrix& whole) {
-  Matrix both(block.rows(), whole.columns() + block.columns());
-  for (int64_t r = 0; r < block.rows(); ++r) {
-    if (whole.columns() > 0) {
-      std::copy_n(whole.row(r), whole.columns(), both.row(r));
-    }
-    std::copy_n(block.row(r), block.columns(), both.row(r) + whole.columns());
-  }
-  whole = std::move(both);
-}
 
 // Gathers the factors of all adapters by module.
 class LoraSum {
  public:
+  // `seed` is that of random masks.
+  explicit LoraSum(uint64_t seed) : seed_(seed) {}
+
   absl::Status Add(const Adapter& adapter) {
-    if (adapter.config.is_ia3) {
+    if (adapter.config.kind != AdapterKind::kLora) {
       return absl::InvalidArgumentError(
-          absl::StrCat(adapter.directory, " is IA3 and no LoRA"));
+          absl::StrCat(adapter.directory, " is no LoRA"));
     }
     if (adapter.config.use_dora) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -219,7 +207,8 @@ class LoraSum {
     Factors& factors = modules_[module];
     if (factors.left_shape.empty()) {
       factors.is_embedding = is_embedding;
-      factors.is_transposed = adapter.config.fan_in_fan_out;
+      // Embeddings are stored one way only.
+      factors.is_transposed = !is_embedding && adapter.config.fan_in_fan_out;
       factors.left_shape = b.shape;
       factors.right_shape = a.shape;
     }
@@ -228,61 +217,26 @@ class LoraSum {
     right[0] = factors.right_shape[0];
     if (left != factors.left_shape || right != factors.right_shape ||
         factors.is_embedding != is_embedding ||
-        factors.is_transposed != adapter.config.fan_in_fan_out) {
+        factors.is_transposed !=
+            (!is_embedding && adapter.config.fan_in_fan_out)) {
       return Refuse(adapter, a.name,
                     "does not fit the factors of the adapters before it");
     }
     CAIRN_ASSIGN_OR_RETURN(const std::vector<float> a_values, Read(adapter, a));
     CAIRN_ASSIGN_OR_RETURN(const std::vector<float> b_values, Read(adapter, b));
-    AppendRows(Matrix(MatrixView(a_values.data(), rank, a.elements() / rank)),
-               factors.right);
-    Matrix scaled(MatrixView(b_values.data(), b.shape[0], rank));
-    ScaleBy(adapter.weight * adapter.config.ScaleOf(module), scaled);
-    AppendColumns(scaled, factors.left);
+    factors.parts.push_back(
+        {.left = Matrix(MatrixView(b_values.data(), b.shape[0], rank)),
+         .right =
+             Matrix(MatrixView(a_values.data(), rank, a.elements() / rank)),
+         .weight = adapter.weight,
+         .scale = adapter.config.ScaleOf(module),
+         .random_key = RandomKey(seed_, adapter.content, module)});
     return absl::OkStatus();
   }
 
+  const uint64_t seed_;
   std::map<std::string, Factors> modules_;
 };
-
-// Cuts factors to a rank and adds the squares of what was and what was cut.
-absl::Status Cut(int64_t rank, Factors& factors, double& whole, double& cut) {
-  constexpr double kTolerance = 1e-12;
-  CAIRN_ASSIGN_OR_RETURN(const Basis left,
-                         OrthonormalBasis(factors.left, kTolerance));
-  CAIRN_ASSIGN_OR_RETURN(
-      const Basis right,
-      OrthonormalBasis(MatrixView(factors.right).Transposed(), kTolerance));
-  const Matrix core =
-      Multiply(left.r, MatrixView(right.r).Transposed());
-  CAIRN_ASSIGN_OR_RETURN(const Svd svd, DecomposeSingular(core, 0));
-  for (int64_t i = 0; i < svd.rank(); ++i) {
-    const double square = svd.values[static_cast<size_t>(i)] *
-                          svd.values[static_cast<size_t>(i)];
-    whole += square;
-    if (i >= rank) cut += square;
-  }
-  const int64_t kept = std::min(rank, svd.rank());
-  std::vector<double> roots;
-  for (int64_t i = 0; i < kept; ++i) {
-    roots.push_back(std::sqrt(svd.values[static_cast<size_t>(i)]));
-  }
-  Matrix u(MatrixView(svd.left).Columns(0, kept));
-  Matrix v(MatrixView(svd.right).Columns(0, kept));
-  ScaleColumns(roots, u);
-  ScaleColumns(roots, v);
-  // At least rank 1, of zeros, so that the module is still there.
-  const int64_t columns = std::max<int64_t>(1, kept);
-  Matrix new_left(factors.left.rows(), columns);
-  Matrix new_right(columns, factors.right.columns());
-  if (kept > 0) {
-    new_left = Multiply(left.q, u);
-    new_right = Matrix(MatrixView(Multiply(right.q, v)).Transposed());
-  }
-  factors.left = std::move(new_left);
-  factors.right = std::move(new_right);
-  return absl::OkStatus();
-}
 
 std::vector<float> Floats(const Matrix& matrix) {
   std::vector<float> floats;
@@ -317,6 +271,26 @@ absl::Status WriteAdapter(const MadeTensors& tensors, const Json& config,
                        "\n");
 }
 
+// Whether the modules are stored [in, out]. A configuration says it for all of
+// them, so that they have to agree; embeddings do not matter.
+absl::StatusOr<bool> IsTransposed(
+    const std::map<std::string, Factors>& modules) {
+  const std::string* by_kind[2] = {nullptr, nullptr};
+  for (const auto& [name, factors] : modules) {
+    if (!factors.is_embedding) by_kind[factors.is_transposed] = &name;
+  }
+  if (by_kind[0] == nullptr || by_kind[1] == nullptr) {
+    return by_kind[1] != nullptr;
+  }
+  return ReasonedError(
+      absl::StatusCode::kInvalidArgument, "UNSUPPORTED",
+      absl::StrCat("module ", *by_kind[1], " comes with fan_in_fan_out and ",
+                   *by_kind[0],
+                   " without it, which one adapter cannot say: merge them "
+                   "into their base instead"),
+      {{"field", "fan_in_fan_out"}});
+}
+
 // What the first adapter says about its base and task.
 Json CommonConfig(const Adapter& adapter, const char* type) {
   Json config;
@@ -334,10 +308,11 @@ Json CommonConfig(const Adapter& adapter, const char* type) {
 }  // namespace
 
 absl::StatusOr<ExportedAdapter> ExportLora(
-    const std::vector<WeightedAdapter>& wanted, std::optional<int64_t> rank_max,
+    const std::vector<WeightedAdapter>& wanted,
+    const LoraCombination& combination, std::optional<int64_t> rank_max,
     const std::string& directory) {
   CAIRN_ASSIGN_OR_RETURN(const std::vector<Adapter> adapters, OpenAll(wanted));
-  LoraSum sum;
+  LoraSum sum(combination.seed);
   for (const Adapter& adapter : adapters) {
     CAIRN_RETURN_IF_ERROR(sum.Add(adapter));
   }
@@ -345,37 +320,32 @@ absl::StatusOr<ExportedAdapter> ExportLora(
   MadeTensors tensors;
   Json ranks = Json::object();
   int64_t largest = 1;
-  double all = 0, all_cut = 0;
-  bool is_transposed = false;
+  double all = 0, all_lost = 0;
+  CAIRN_ASSIGN_OR_RETURN(const bool is_transposed,
+                         IsTransposed(sum.modules()));
   for (auto& [name, factors] : sum.modules()) {
-    double whole = 0, cut = 0;
-    if (rank_max && factors.left.columns() > *rank_max) {
-      CAIRN_RETURN_IF_ERROR(
-          Annotate(Cut(*rank_max, factors, whole, cut), name));
-    } else {
-      // |B A|^2 = <B^T B, A A^T>
-      whole = Dot(GramOf(factors.left),
-                  GramOf(MatrixView(factors.right).Transposed()));
-    }
-    const int64_t rank = factors.left.columns();
+    auto combined = CombineLoras(factors.parts, combination, rank_max);
+    if (!combined.ok()) return Annotate(combined.status(), name);
+    const int64_t rank = combined->left.columns();
+    const double whole = combined->whole, lost = combined->lost;
     exported.modules.push_back(
         {.name = name,
          .rank = rank,
-         .residual = whole > 0 ? std::sqrt(cut / whole) : 0.0});
+         .residual = whole > 0 ? std::sqrt(lost / whole) : 0.0});
     all += whole;
-    all_cut += cut;
+    all_lost += lost;
     largest = std::max(largest, rank);
     ranks[name] = rank;
-    is_transposed |= factors.is_transposed;
     factors.left_shape[1] = factors.right_shape[0] = rank;
     const std::string key = absl::StrCat(kPrefix, name);
     const bool is_embedding = factors.is_embedding;
     tensors[key + (is_embedding ? ".lora_embedding_A" : ".lora_A.weight")] = {
-        factors.right_shape, Floats(factors.right)};
+        factors.right_shape, Floats(combined->right)};
     tensors[key + (is_embedding ? ".lora_embedding_B" : ".lora_B.weight")] = {
-        factors.left_shape, Floats(factors.left)};
+        factors.left_shape, Floats(combined->left)};
+    factors.parts.clear();
   }
-  exported.residual = all > 0 ? std::sqrt(all_cut / all) : 0.0;
+  exported.residual = all > 0 ? std::sqrt(all_lost / all) : 0.0;
   Json config = CommonConfig(adapters.front(), "LORA");
   config["r"] = largest;
   config["lora_alpha"] = largest;
@@ -400,10 +370,10 @@ absl::StatusOr<ExportedAdapter> ExportIa3(
   MadeTensors tensors;
   std::set<std::string> targets, forward;
   for (const Adapter& adapter : adapters) {
-    if (!adapter.config.is_ia3 || adapter.weight != 1) {
+    if (adapter.config.kind != AdapterKind::kIa3 || adapter.weight != 1) {
       return absl::InvalidArgumentError(absl::StrCat(
           adapter.directory,
-          adapter.config.is_ia3
+          adapter.config.kind == AdapterKind::kIa3
               ? ": IA3 adapters are multiplied, so that their weights must be 1"
               : " is no IA3 adapter; LoRAs are merged --as lora"));
     }

@@ -46,10 +46,4 @@ absl::StatusOr<std::string> MakeOutputConfig(absl::string_view config_json,
   return config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-bool TiesEmbeddings(absl::string_view config_json) {
-  const Json config = Parse(config_json);
-  return config.is_object() && config.contains("tie_word_embeddings") &&
-         config["tie_word_embeddings"] == true;
-}
-
 }  // namespace cairn

@@ -18,9 +18,6 @@ absl::StatusOr<std::string> MakeOutputConfig(absl::string_view config_json,
                                              absl::string_view torch_dtype,
                                              int64_t layers);
 
-// Whether a configuration says that the output head is the embeddings.
-bool TiesEmbeddings(absl::string_view config_json);
-
 }  // namespace cairn
 
 #endif  // CAIRN_MERGE_RECIPE_OUTPUT_CONFIG_H_

@@ -52,13 +52,11 @@ class RecipeReader {
     CAIRN_RETURN_IF_ERROR(ReadDType(root, "out_dtype", recipe.out_dtype));
     CAIRN_RETURN_IF_ERROR(
         ReadText(root, "tokenizer_source", recipe.tokenizer_source));
-    for (const char* key : {"tokenizer", "chat_template"}) {
-      if (!root[key].IsDefined() || root[key].IsNull()) continue;
-      return Error(root[key],
-                   absl::StrCat(key,
-                                " is not supported; the tokenizer's files "
-                                "are taken from the base or, with "
-                                "tokenizer_source, from a model"));
+    CAIRN_RETURN_IF_ERROR(ReadTokenizer(root, recipe));
+    if (root["chat_template"].IsDefined() && !root["chat_template"].IsNull()) {
+      return Error(root["chat_template"],
+                   "chat_template is not supported; it comes with the files "
+                   "of the base or, with tokenizer_source, of a model");
     }
     CAIRN_RETURN_IF_ERROR(ReadCare(root, recipe));
     CAIRN_RETURN_IF_ERROR(ReadParameters(root, recipe.parameters));
@@ -116,6 +114,26 @@ class RecipeReader {
     }
     out = node.as<std::string>();
     return absl::OkStatus();
+  }
+
+  // `tokenizer_source: X`, or `tokenizer: {source: X}`.
+  absl::Status ReadTokenizer(const YAML::Node& root, Recipe& recipe) {
+    const YAML::Node node = root["tokenizer"];
+    if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
+    if (!recipe.tokenizer_source.empty() || !node.IsMap()) {
+      return Error(node, "tokenizer must be a mapping with a source, and "
+                         "stands without tokenizer_source");
+    }
+    CAIRN_RETURN_IF_ERROR(CheckKeys(node, "tokenizer",
+                                    {"source", "tokens", "pad_to_multiple_of"}));
+    for (const char* key : {"tokens", "pad_to_multiple_of"}) {
+      if (!node[key].IsDefined() || node[key].IsNull()) continue;
+      return Error(node[key],
+                   absl::StrCat(key, " is not supported; tokens are matched "
+                                     "by their texts, and rows by tokens"));
+    }
+    recipe.tokenizer_source = "union";
+    return ReadModel(node, "source", recipe.tokenizer_source);
   }
 
   absl::Status ReadCare(const YAML::Node& root, Recipe& recipe) const {

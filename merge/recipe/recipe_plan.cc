@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/update/base_model.h"
 #include "merge/recipe/layer_names.h"
 #include "merge/recipe/output_config.h"
 

@@ -52,8 +52,13 @@ absl::StatusOr<Strategy> Strategy::Make(absl::string_view name,
   } else if (strategy.method_->Find(kLambda) == nullptr) {
     strategy.scale_ = static_cast<float>(lambda->second);
   }
+  // An author measures what the update changes, and nothing else.
+  const bool has_statistics = std::any_of(
+      strategy.method_->parameters.begin(), strategy.method_->parameters.end(),
+      [](const MethodParameter& p) { return p.is_file(); });
   strategy.needs_untouched_ =
-      !(is_average || name == "task_arithmetic" || name == "ties");
+      !(is_average || name == "task_arithmetic" || name == "ties" ||
+        has_statistics);
   return strategy;
 }
 

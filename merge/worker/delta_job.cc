@@ -13,6 +13,7 @@
 #include "core/base/status_util.h"
 #include "core/delta/delta_pack_writer.h"
 #include "core/tensor/checkpoint.h"
+#include "core/update/effects.h"
 #include "core/update/update.h"
 #include "merge/delta/update_delta.h"
 
@@ -22,14 +23,16 @@ namespace {
 // What the merges between two releases did, as far as low-rank updates tell.
 class KnownMerges {
  public:
+  // `model` has the tensors that all these releases have.
   static absl::StatusOr<KnownMerges> Open(const v1::DeltaSpec& spec,
-                                          const JobLayout& layout) {
+                                          const JobLayout& layout,
+                                          const Checkpoint& model) {
     KnownMerges merges;
     size_t index = 0;
     for (const v1::DeltaMerge& merge : spec.merges()) {
       std::vector<Member>& members = merges.steps_.emplace_back();
       for (const auto& member : merge.members()) {
-        auto update = OpenUpdateDirectory(layout.Update(index++));
+        auto update = OpenUpdateOn(model, layout.Update(index++));
         if (!update.ok()) {
           return Annotate(update.status(), member.update().contribution());
         }
@@ -46,10 +49,10 @@ class KnownMerges {
     for (const std::vector<Member>& members : steps_) {
       std::vector<LowRankTerm> terms;
       for (const Member& member : members) {
-        if (member.update->Find(tensor) == nullptr) continue;
+        if (member.update->FactorBytes(tensor) == 0) continue;
         CAIRN_ASSIGN_OR_RETURN(LoraFactors read,
                                member.update->ReadFactors(tensor));
-        OrientedFactors factors = Orient(std::move(read));
+        LowRankBlock factors = Orient(std::move(read));
         terms.push_back({.coefficient = static_cast<float>(member.coefficient),
                          .scale = factors.scale,
                          .rank = factors.rank,
@@ -79,7 +82,7 @@ absl::StatusOr<v1::DeltaResult> RunDeltaJob(const v1::DeltaSpec& spec,
   CAIRN_ASSIGN_OR_RETURN(Checkpoint from, open(spec.from()));
   CAIRN_ASSIGN_OR_RETURN(Checkpoint to, open(spec.to()));
   CAIRN_ASSIGN_OR_RETURN(KnownMerges merges,
-                         KnownMerges::Open(spec, context.layout));
+                         KnownMerges::Open(spec, context.layout, from));
   const std::string directory = context.layout.output_directory();
   CAIRN_RETURN_IF_ERROR(MakeDirectory(directory));
   const std::string path = absl::StrCat(directory, "/delta");

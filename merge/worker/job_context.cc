@@ -10,6 +10,7 @@
 #include "core/base/status_util.h"
 #include "core/tensor/byte_source.h"
 #include "core/tensor/tensor_manifest.h"
+#include "merge/delta/update_delta.h"
 
 namespace cairn {
 namespace {
@@ -102,13 +103,13 @@ absl::StatusOr<JobUpdate> OpenJobUpdate(const v1::UpdateInput& input,
                                         size_t index,
                                         const JobContext& context) {
   JobUpdate opened;
-  auto update = OpenUpdateDirectory(context.layout.Update(index));
-  if (!update.ok()) return Annotate(update.status(), input.contribution());
-  opened.update = *std::move(update);
   CAIRN_ASSIGN_OR_RETURN(
       Checkpoint base,
       Checkpoint::OpenDirectory(context.layout.Release(input.base().digest())));
   opened.base = std::make_unique<Checkpoint>(std::move(base));
+  auto update = OpenUpdateOn(*opened.base, context.layout.Update(index));
+  if (!update.ok()) return Annotate(update.status(), input.contribution());
+  opened.update = *std::move(update);
   return opened;
 }
 

@@ -32,4 +32,16 @@ absl::StatusOr<FileMap> OpenStoredFiles(
   return opened;
 }
 
+absl::StatusOr<std::string> ReadConfig(const BlobStore& blobs,
+                                       const v1::Release& release) {
+  constexpr int64_t kConfigBytesMax = 1 << 20;
+  for (const v1::File& file : release.files()) {
+    if (file.path() != "config.json") continue;
+    CAIRN_ASSIGN_OR_RETURN(const Digest digest, Digest::Parse(file.sha256()));
+    CAIRN_ASSIGN_OR_RETURN(const auto source, blobs.Open(digest));
+    return ReadAll(*source, kConfigBytesMax);
+  }
+  return std::string();
+}
+
 }  // namespace cairn

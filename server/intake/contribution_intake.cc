@@ -11,6 +11,7 @@
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/manifest.h"
+#include "core/update/base_model.h"
 #include "core/update/update.h"
 #include "server/flow/blob_ownership.h"
 #include "server/flow/contribution_state.h"
@@ -314,7 +315,13 @@ absl::Status ContributionIntake::CheckUpdate(
                      " bytes, as ", base.release().name(), " is"));
   }
   CAIRN_ASSIGN_OR_RETURN(auto files, OpenStoredFiles(blobs_, manifest.files()));
-  CAIRN_ASSIGN_OR_RETURN(auto update, OpenUpdate(files));
+  CAIRN_ASSIGN_OR_RETURN(
+      auto tensors,
+      ReadTensorManifest(blobs_, base.release().tensor_manifest_sha256()));
+  CAIRN_ASSIGN_OR_RETURN(const std::string config,
+                         ReadConfig(blobs_, base.release()));
+  const BaseModel model = {.tensors = &tensors, .config_json = config};
+  CAIRN_ASSIGN_OR_RETURN(auto update, OpenUpdate(files, &model));
   if (update->encoding() != manifest.encoding()) {
     return Invalid("MALFORMED_FILE",
                    absl::StrCat("the manifest says ",
@@ -322,9 +329,6 @@ absl::Status ContributionIntake::CheckUpdate(
                                 ", but the files are ",
                                 v1::Encoding::Kind_Name(update->encoding())));
   }
-  CAIRN_ASSIGN_OR_RETURN(
-      auto tensors,
-      ReadTensorManifest(blobs_, base.release().tensor_manifest_sha256()));
   CAIRN_RETURN_IF_ERROR(
       CheckAgainstBase(*update, tensors, base.release().digest()));
   if (TouchesEmbeddingsOrHead(*update)) {

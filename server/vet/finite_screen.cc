@@ -1,3 +1,4 @@
+#include "core/update/update_statistics.h"
 #include "server/flow/reasons.h"
 #include "server/vet/screen.h"
 
@@ -12,6 +13,9 @@ class FiniteScreen : public Screen {
       const ScreenInput& input) const override {
     std::vector<v1::Reason> reasons;
     absl::Status finite = input.update.CheckFinite();
+    if (finite.ok() && input.update.statistics() != nullptr) {
+      finite = input.update.statistics()->CheckValues();
+    }
     if (absl::IsInvalidArgument(finite)) {
       reasons.push_back(ReasonOf(finite));
     } else if (!finite.ok()) {

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 #include "core/tensor/tensor_manifest.h"
+#include "core/update/base_model.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/job_records.h"
 #include "server/flow/reasons.h"
@@ -161,7 +162,10 @@ absl::StatusOr<ScreenStage::Outcome> ScreenStage::Inspect(
       ReadTensorManifest(blobs_, base.release().tensor_manifest_sha256()));
   CAIRN_ASSIGN_OR_RETURN(
       auto files, OpenStoredFiles(blobs_, record.contribution().files()));
-  auto update = OpenUpdate(files);
+  CAIRN_ASSIGN_OR_RETURN(const std::string config,
+                         ReadConfig(blobs_, base.release()));
+  const BaseModel on = {.tensors = &tensors, .config_json = config};
+  auto update = OpenUpdate(files, &on);
   if (absl::IsInvalidArgument(update.status())) {
     outcome.reasons.push_back(ReasonOf(update.status()));
     return outcome;
@@ -195,7 +199,13 @@ absl::Status ScreenStage::InspectWeights(ScreenInput input,
     CAIRN_ASSIGN_OR_RETURN(out.bytes, blobs_.Open(digest));
     return out;
   };
-  CAIRN_ASSIGN_OR_RETURN(auto print, TakeFingerprint(input.update, open));
+  auto taken = TakeFingerprint(input.update, open);
+  if (absl::IsInvalidArgument(taken.status())) {
+    outcome.reasons.push_back(ReasonOf(taken.status()));
+    return absl::OkStatus();
+  }
+  if (!taken.ok()) return taken.status();
+  const Fingerprint& print = *taken;
   outcome.fingerprint = MakeFingerprintRecord(input.record, print);
   input.fingerprint = &*outcome.fingerprint;
   for (const auto& screen : fingerprint_screens_) {

@@ -63,7 +63,47 @@ def sparse(tensors, width=2, dtype="BF16"):
     return safetensors(header, gaps + table + values)
 
 
+def adapter(config, tensors):
+    """tensors: {key below base_model.model.: (dtype, shape, body)}"""
+    header, body = {}, b""
+    for key, (dtype, shape, data) in tensors.items():
+        header["base_model.model." + key] = tensor(dtype, shape, len(body), len(body) + len(data))
+        body += data
+    text = json.dumps(config, separators=(",", ":")).encode()
+    return struct.pack("<H", len(text)) + text + safetensors(header, body)
+
+
+def floats(*shape):
+    count = 1
+    for d in shape:
+        count *= d
+    return "F32", list(shape), struct.pack(f"<{count}f", *(0.25 * (i % 7 - 3) for i in range(count)))
+
+
+def put_adapters():
+    lora = {"peft_type": "LORA", "r": 2}
+    pair = {"m.q.lora_A.weight": floats(2, 3), "m.q.lora_B.weight": floats(4, 2)}
+    embed = "model.embed_tokens."
+    for name, config, tensors in [
+        ("linear", lora, pair),
+        ("dora", lora | {"use_dora": True}, pair | {"m.q.lora_magnitude_vector": floats(4)}),
+        ("bias", lora | {"lora_bias": True}, pair | {"m.q.lora_B.bias": floats(4)}),
+        ("convolution", lora, {"c.lora_A.weight": floats(2, 3, 2, 2), "c.lora_B.weight": floats(4, 2, 1, 1)}),
+        ("embedding", lora, {embed + "lora_embedding_A": floats(2, 6), embed + "lora_embedding_B": floats(3, 2)}),
+        ("experts", lora | {"target_parameters": ["experts.gate_up_proj"]},
+         {"m.experts.lora_A.weight": floats(4, 3), "m.experts.lora_B.weight": floats(4, 4)}),
+        ("saved", lora, pair | {"m.q.bias": floats(4)}),
+        ("tokens", lora | {"trainable_token_indices": [1, 5]}, {embed + "token_adapter.trainable_tokens_delta": floats(2, 3)}),
+        ("shrunk", lora, {embed + "weight": floats(5, 3)}),
+        ("ia3", {"peft_type": "IA3", "feedforward_modules": ["k"]}, {"m.q.ia3_l": floats(4, 1)}),
+        ("shira", {"peft_type": "SHIRA"},
+         {"m.q.shira_weight": floats(2), "m.q.shira_indices": ("I32", [2, 2], struct.pack("<4i", 0, 3, 1, 2))}),
+    ]:
+        put("adapter_fuzzer", name, adapter(config, tensors))
+
+
 def main():
+    put_adapters()
     two = {"a": tensor("F32", [2, 2], 0, 16), "b": tensor("BF16", [3], 16, 22)}
     put("safetensors_fuzzer", "two", safetensors(two, bytes(22)))
     put("safetensors_fuzzer", "metadata", safetensors({"__metadata__": {"format": "pt"}} | two, bytes(22)))

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/tensor/safetensors.h"
+#include "core/update/base_model.h"
 #include "core/update/manifest.h"
 #include "core/update/update.h"
 #include "core/update/varint.h"
@@ -91,36 +92,115 @@ TEST(MalformedUpdateTest, AdaptersThatAreNotWhole) {
   });
 }
 
-TEST(MalformedUpdateTest, TensorsThatAreNoFactors) {
+// A base of one module with a bias, and a vocabulary.
+v1::TensorManifest Base() {
+  v1::TensorManifest base;
+  const auto add = [&](const char* name, std::vector<int64_t> shape) {
+    v1::Tensor& tensor = *base.add_tensors();
+    tensor.set_name(name);
+    tensor.set_dtype("F32");
+    for (int64_t d : shape) tensor.add_shape(d);
+  };
+  add("m.q.bias", {4});
+  add("m.q.weight", {4, 3});
+  add("model.embed_tokens.weight", {6, 3});
+  return base;
+}
+
+absl::Status OnBase(const std::string& config, const std::string& weights,
+                    const char* base_config = "{}") {
+  const v1::TensorManifest tensors = Base();
+  const BaseModel base = {.tensors = &tensors, .config_json = base_config};
+  return OpenUpdate({{"adapter_config.json", MakeMemorySource(config)},
+                     {"adapter_model.safetensors", MakeMemorySource(weights)}},
+                    &base)
+      .status();
+}
+
+TEST(MalformedUpdateTest, TensorsThatHaveNoPlace) {
   const TensorSpec a = Factor("lora_A.weight", {2, 3});
   const TensorSpec b = Factor("lora_B.weight", {4, 2});
   ExpectRefusals({
-      {"whole tensor",
-       Adapter(Tensors({a, b, Factor("weight", {4, 3})})),
-       kUnsupported,
-       {"m.q.weight", "whole tensors"}},
-      {"embedding",
+      {"half an embedding",
        Adapter(Tensors({Factor("lora_embedding_A", {2, 3})})),
-       kUnsupported,
-       {"embedding"}},
+       kMalformed,
+       {"lora_embedding_A", "has no partner"}},
       {"magnitude",
        Adapter(Tensors({a, b, Factor("lora_magnitude_vector", {4})})),
        kUnsupported,
-       {"DoRA"}},
+       {"DoRA", "use_dora"}},
+      {"DoRA without magnitudes",
+       Adapter(Tensors({a, b}), R"(,"r":2,"use_dora":true)"),
+       "SHAPE_MISMATCH",
+       {"lora_magnitude_vector of 4"}},
       {"factor bias",
        Adapter(Tensors({a, b, Factor("lora_B.bias", {4})})),
        kUnsupported,
-       {"LoRA bias"}},
+       {"LoRA bias", "lora_bias"}},
       {"IA3",
        Adapter(Tensors({Factor("ia3_l", {4, 1})})),
        kUnsupported,
        {"IA3"}},
-      {"convolution",
-       Adapter(Tensors({Factor("lora_A.weight", {2, 3, 1, 1}),
-                        Factor("lora_B.weight", {4, 2, 1, 1})})),
-       kUnsupported,
-       {"convolution"}},
+      {"half of SHiRA",
+       Adapter(Tensors({Factor("shira_weight", {4})})),
+       kMalformed,
+       {"shira_indices"}},
+      {"module that the base has not",
+       OnBase(R"({"peft_type":"LORA","r":2})",
+              Tensors({Spec("base_model.model.m.k.lora_A.weight", {2, 3}),
+                       Spec("base_model.model.m.k.lora_B.weight", {4, 2})})),
+       "UNKNOWN_TENSOR",
+       {"m.k.weight", "nearest are \"m.q.weight\""}},
+      {"whole tensor of another shape",
+       OnBase(R"({"peft_type":"LORA"})", Tensors({Factor("weight", {4, 2})})),
+       "SHAPE_MISMATCH",
+       {"[4, 2]", "[4, 3]"}},
+      {"factors for the wrong axis",
+       OnBase(R"({"peft_type":"IA3"})", Tensors({Factor("ia3_l", {1, 3})})),
+       "SHAPE_MISMATCH",
+       {"3 factors for axis 0"}},
+      {"tokens past the vocabulary",
+       OnBase(R"({"peft_type":"LORA","trainable_token_indices":[6]})",
+              Tensors({Spec("base_model.model.model.embed_tokens.token_adapter."
+                            "trainable_tokens_delta",
+                            {1, 3})})),
+       "SHAPE_MISMATCH",
+       {"trainable_token_indices"}},
+      {"positions past the matrix",
+       OnBase(R"({"peft_type":"SHIRA"})",
+              Tensors({Factor("shira_weight", {1}),
+                       Factor("shira_indices", {2, 1}, DType::kI32)})),
+       kMalformed,
+       {"shira_indices", "4 rows and 3 columns"}},
   });
+}
+
+TEST(MalformedUpdateTest, WhatAReleaseCannotHold) {
+  const std::string key = "base_model.model.model.embed_tokens.weight";
+  ExpectRefusals({
+      {"a larger vocabulary",
+       OnBase(R"({"peft_type":"LORA"})", Tensors({Spec(key, {7, 3})})),
+       kUnsupported,
+       {"7 rows", "has 6", "cairn merge"}},
+      {"a head of its own",
+       OnBase(R"({"peft_type":"LORA"})",
+              Tensors({Spec("base_model.model.lm_head.weight", {6, 3})})),
+       kUnsupported,
+       {"head of its own"}},
+      {"embeddings apart from the head",
+       OnBase(R"({"peft_type":"LORA"})", Tensors({Spec(key, {6, 3})}),
+              R"({"tie_word_embeddings":true})"),
+       kUnsupported,
+       {"apart from the head"}},
+  });
+  // The same bytes twice are one change of the tied tensor.
+  EXPECT_TRUE(OnBase(R"({"peft_type":"LORA"})",
+                     Tensors({Spec(key, {6, 3}),
+                              Spec("base_model.model.lm_head.weight", {6, 3})}),
+                     R"({"tie_word_embeddings":true})")
+                  .ok());
+  EXPECT_TRUE(
+      OnBase(R"({"peft_type":"LORA"})", Tensors({Spec(key, {5, 3})})).ok());
 }
 
 TEST(MalformedUpdateTest, FactorsThatDoNotMultiply) {

@@ -6,6 +6,9 @@
     adapters.json    name -> base
     bases/NAME/  adapters/NAME/  inputs of the adapter merges
     merged/NAME.safetensors      what peft's merge_and_unload changes in the base
+    combined/TYPE.safetensors    ... once two adapters have become one in that way
+    statistics/NAME.safetensors  what collect_statistics.py measures of two of them
+    statistics/fisher, regmean   what the papers' equations make of the two by that
 
 Run with Python 3 and torch, transformers, peft, mergekit, PyYAML and safetensors installed:
     python3 tests/parity/make_merge_goldens.py
@@ -14,6 +17,8 @@ import json
 import os
 import shutil
 import string
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -24,6 +29,7 @@ import peft  # noqa: E402
 import torch  # noqa: E402
 import transformers  # noqa: E402
 import yaml  # noqa: E402
+from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 ROOT = Path(__file__).parent.parent / "testdata" / "merge"
@@ -65,7 +71,15 @@ ADAPTERS = {
     "ia3": ("biased", dict(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])),
     "ia3-conv1d": ("gpt2", dict(target_modules=["c_attn", "mlp.c_proj"], feedforward_modules=["mlp.c_proj"], fan_in_fan_out=True)),
     "ia3-conv2d": ("resnet", dict(target_modules=["convolution"], feedforward_modules=[])),
+    "shira": ("llama", dict(r=2, random_seed=3, target_modules=["q_proj", "down_proj"])),
+    "second": ("llama", dict(r=3, lora_alpha=7, target_modules=["q_proj", "down_proj"])),
+    "grown": ("llama", dict(r=2, target_modules=["q_proj"])),
+    "shrunk": ("llama", dict(r=2, target_modules=["q_proj"])),
 }
+VOCABULARY = {"grown": 14, "shrunk": 9}
+# What add_weighted_adapter makes of "linear" and "second", without what it does at random.
+COMBINATIONS = ("cat", "svd", "linear", "ties", "ties_svd", "magnitude_prune", "magnitude_prune_svd")
+KINDS = {"ia3": "IA3Config", "shira": "ShiraConfig"}
 WEIGHTS = ("0.5", "0.2", "0.9")
 DENSITIES = ("0.4", "0.75", "0.15")
 
@@ -159,8 +173,15 @@ def make_adapters():
     (ROOT / "merged").mkdir()
     for name, (base, options) in ADAPTERS.items():
         auto = getattr(transformers, BASES[base][0])
-        config = peft.IA3Config if name.startswith("ia3") else peft.LoraConfig
-        model = peft.get_peft_model(auto.from_pretrained(ROOT / "bases" / base), config(**options))
+        config = getattr(peft, KINDS.get(name.split("-")[0], "LoraConfig"))
+
+        def load():
+            model = auto.from_pretrained(ROOT / "bases" / base)
+            if name in VOCABULARY:
+                model.resize_token_embeddings(VOCABULARY[name])
+            return model
+
+        model = peft.get_peft_model(load(), config(**options))
         g = torch.Generator().manual_seed(7)
         with torch.no_grad():
             for n, p in sorted(model.named_parameters()):
@@ -173,12 +194,80 @@ def make_adapters():
         settings["base_model_name_or_path"] = base
         (place / "adapter_config.json").write_text(json.dumps(settings, indent=1) + "\n")
         with tempfile.TemporaryDirectory() as work:
-            fresh = peft.PeftModel.from_pretrained(auto.from_pretrained(ROOT / "bases" / base), place)
+            fresh = peft.PeftModel.from_pretrained(load(), place)
             fresh.merge_and_unload().save_pretrained(work)
             before, after = load_file(ROOT / "bases" / base / "model.safetensors"), load_file(Path(work) / "model.safetensors")
-            changed = {n: t for n, t in after.items() if n not in before or not torch.equal(t, before[n])}
+            changed = {n: t for n, t in after.items() if n not in before or t.shape != before[n].shape or not torch.equal(t, before[n])}
             save_file(changed, ROOT / "merged" / f"{name}.safetensors")
     (ROOT / "adapters.json").write_text(json.dumps({n: b for n, (b, _) in ADAPTERS.items()}, indent=1) + "\n")
+
+
+def make_combinations():
+    (ROOT / "combined").mkdir()
+    before = load_file(ROOT / "bases" / "llama" / "model.safetensors")
+    for kind in COMBINATIONS:
+        model = transformers.AutoModelForCausalLM.from_pretrained(ROOT / "bases" / "llama")
+        model = peft.PeftModel.from_pretrained(model, ROOT / "adapters" / "linear", adapter_name="a")
+        model.load_adapter(ROOT / "adapters" / "second", adapter_name="b")
+        pruned = {} if kind in ("cat", "svd", "linear") else {"density": 0.6}
+        model.add_weighted_adapter(["a", "b"], [0.7, -0.4], "c", combination_type=kind, **pruned)
+        model.set_adapter("c")
+        with tempfile.TemporaryDirectory() as work:
+            model.merge_and_unload(adapter_names=["c"]).save_pretrained(work)
+            after = load_file(Path(work) / "model.safetensors")
+        save_file({n: t for n, t in after.items() if not torch.equal(t, before[n])}, ROOT / "combined" / f"{kind}.safetensors")
+
+
+def full_fisher(file, name, shape):
+    if f"fisher/{name}" in file:
+        return file[f"fisher/{name}"].float()
+    rows, columns = file[f"fisher.rows/{name}"], file[f"fisher.columns/{name}"]
+    return torch.outer(rows, columns).reshape(shape) / columns.sum()
+
+
+def full_gram(file, owner, name):
+    half = file[f"gram/{owner[name]}"]
+    size = int((8 * len(half) + 1) ** 0.5 - 1) // 2
+    matrix = torch.zeros(size, size, dtype=torch.float64)
+    low = torch.tril_indices(size, size)
+    matrix[low[0], low[1]] = matrix[low[1], low[0]] = half.double()
+    return matrix
+
+
+def make_statistics():
+    place = ROOT / "statistics"
+    place.mkdir()
+    script = ROOT.parent.parent.parent / "client" / "python" / "collect_statistics.py"
+    base = load_file(ROOT / "bases" / "llama" / "model.safetensors")
+    files, owners, taus = {}, {}, {}
+    for k, name in enumerate(("linear", "second")):
+        with tempfile.TemporaryDirectory() as work:
+            update = Path(work) / "update"
+            shutil.copytree(ROOT / "adapters" / name, update)
+            g = torch.Generator().manual_seed(k)
+            lines = [json.dumps({"input_ids": torch.randint(0, 11, (12,), generator=g).tolist()}) for _ in range(6)]
+            (Path(work) / "examples.jsonl").write_text("\n".join(lines))
+            subprocess.run([sys.executable, script, ROOT / "bases" / "llama", update, Path(work) / "examples.jsonl"], check=True)
+            shutil.copy(update / "cairn-statistics.safetensors", place / f"{name}.safetensors")
+        files[name] = load_file(place / f"{name}.safetensors")
+        with safe_open(str(place / f"{name}.safetensors"), "pt") as file:
+            owners[name] = json.loads(file.metadata()["cairn.grams"])
+        after = load_file(ROOT / "merged" / f"{name}.safetensors")
+        taus[name] = {n: t.double() - base[n].double() for n, t in after.items()}
+    fisher, regmean = {}, {}
+    for name in sorted(set(taus["linear"]) | set(taus["second"])):
+        who = [n for n in taus if name in taus[n]]
+        weights = [full_fisher(files[n], name, base[name].shape).double() for n in who]
+        weights = [torch.clamp(f / f.square().mean().sqrt(), min=1e-6) for f in weights]
+        fisher[name] = (base[name] + sum(f * taus[n][name] for f, n in zip(weights, who)) / sum(weights)).float()
+        grams = [full_gram(files[n], owners[n], name) for n in who]
+        grams = [0.9 * g + 0.1 * torch.diag(g.diagonal()) for g in grams]
+        total = sum(grams)
+        total = total + torch.eye(len(total)) * 1e-9 * total.trace() / len(total)
+        right = sum(g @ taus[n][name].T for g, n in zip(grams, who))
+        regmean[name] = (base[name] + torch.linalg.solve(total, right).T).float()
+    save_file({n: t.contiguous() for n, t in fisher.items()}, place / "fisher.safetensors")
+    save_file({n: t.contiguous() for n, t in regmean.items()}, place / "regmean.safetensors")
 
 
 def main():
@@ -189,6 +278,8 @@ def main():
     make_models()
     make_recipes()
     make_adapters()
+    make_combinations()
+    make_statistics()
     for path in ROOT.rglob("generation_config.json"):
         path.unlink()
 

@@ -1,0 +1,172 @@
+#include "merge/recipe/vocabulary_map.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "core/base/status_macros.h"
+
+namespace cairn {
+namespace {
+
+class AlignedEffect : public TensorEffect {
+ public:
+  AlignedEffect(std::shared_ptr<const VocabularyMap> map,
+                std::shared_ptr<const VocabularyTensors> tensors, size_t model)
+      : map_(std::move(map)), tensors_(std::move(tensors)), model_(model) {
+    const std::vector<int64_t>& shape = tensors_->tensors[model_]->spec.shape;
+    for (size_t i = 1; i < shape.size(); ++i) columns_ *= shape[i];
+  }
+
+  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
+    std::vector<char> raw;
+    while (!values.empty()) {
+      const int64_t row = first / columns_, column = first % columns_;
+      size_t count = 0;
+      const int32_t own = Own(row);
+      if (own >= 0) {
+        // As far as rows lie one after the other in the model, too.
+        int64_t rows = 1;
+        while (row + rows < map_->size &&
+               rows * columns_ - column < static_cast<int64_t>(values.size()) &&
+               Own(row + rows) == own + rows) {
+          ++rows;
+        }
+        count = std::min(values.size(),
+                         static_cast<size_t>(rows * columns_ - column));
+        CAIRN_RETURN_IF_ERROR(
+            ReadRow(model_, own, column, values.subspan(0, count), raw));
+      } else {
+        count =
+            std::min(values.size(), static_cast<size_t>(columns_ - column));
+        CAIRN_RETURN_IF_ERROR(
+            FillIn(row, column, values.subspan(0, count), raw));
+      }
+      first += static_cast<int64_t>(count);
+      values.remove_prefix(count);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddChange(int64_t first, absl::Span<const float> base,
+                         float weight, absl::Span<float> sum) const override {
+    std::vector<float> aligned(base.size());
+    CAIRN_RETURN_IF_ERROR(Apply(first, absl::MakeSpan(aligned)));
+    for (size_t i = 0; i < aligned.size(); ++i) {
+      sum[i] += weight * (aligned[i] - base[i]);
+    }
+    return absl::OkStatus();
+  }
+
+  int64_t memory_bytes() const override {
+    return map_->size * static_cast<int64_t>(sizeof(int32_t));
+  }
+
+ private:
+  int32_t Own(int64_t row) const {
+    return map_->rows[model_][static_cast<size_t>(row)];
+  }
+
+  absl::Status ReadRow(size_t model, int32_t row, int64_t column,
+                       absl::Span<float> out, std::vector<char>& raw) const {
+    return tensors_->models[model]->Read(*tensors_->tensors[model],
+                                         row * columns_ + column, out, raw);
+  }
+
+  absl::Status FillIn(int64_t row, int64_t column, absl::Span<float> out,
+                      std::vector<char>& raw) const {
+    const auto at = static_cast<size_t>(row);
+    const int32_t donor = map_->donors[at];
+    std::fill(out.begin(), out.end(), 0.0f);
+    if (donor == VocabularyMap::kZeros) return absl::OkStatus();
+    if (donor >= 0) {
+      const auto model = static_cast<size_t>(donor);
+      if (tensors_->tensors[model] == nullptr) return absl::OkStatus();
+      return ReadRow(model, map_->rows[model][at], column, out, raw);
+    }
+    std::vector<float> one(out.size());
+    float count = 0;
+    for (size_t m = 0; m < map_->rows.size(); ++m) {
+      const int32_t own = map_->rows[m][at];
+      if (own < 0 || tensors_->tensors[m] == nullptr) continue;
+      CAIRN_RETURN_IF_ERROR(
+          ReadRow(m, own, column, absl::MakeSpan(one), raw));
+      for (size_t i = 0; i < one.size(); ++i) out[i] += one[i];
+      ++count;
+    }
+    for (float& value : out) value /= std::max(count, 1.0f);
+    return absl::OkStatus();
+  }
+
+  const std::shared_ptr<const VocabularyMap> map_;
+  const std::shared_ptr<const VocabularyTensors> tensors_;
+  const size_t model_;
+  int64_t columns_ = 1;
+};
+
+int32_t DonorOf(const VocabularyMap& map, size_t row,
+                std::optional<size_t> base) {
+  int32_t only = VocabularyMap::kZeros;
+  size_t present = 0;
+  for (size_t m = 0; m < map.rows.size(); ++m) {
+    if (map.rows[m][row] < 0) continue;
+    only = static_cast<int32_t>(m);
+    ++present;
+  }
+  if (present <= 1) return only;
+  if (base.has_value() && map.rows[*base][row] >= 0) {
+    return static_cast<int32_t>(*base);
+  }
+  return VocabularyMap::kMean;
+}
+
+}  // namespace
+
+bool VocabularyMap::IsIdentity(size_t model, int64_t model_rows) const {
+  if (model_rows != size) return false;
+  for (int64_t r = 0; r < size; ++r) {
+    if (rows[model][static_cast<size_t>(r)] != r) return false;
+  }
+  return true;
+}
+
+VocabularyMap MapVocabularies(const TokenizerFile& common,
+                              const std::vector<ModelVocabulary>& models,
+                              size_t from, std::optional<size_t> base) {
+  VocabularyMap map;
+  for (const auto& [token, number] : common.tokens()) {
+    map.size = std::max(map.size, number + 1);
+  }
+  const auto size = static_cast<size_t>(map.size);
+  map.rows.assign(models.size(), std::vector<int32_t>(size, -1));
+  std::vector<bool> has_token(size, false);
+  for (const auto& [token, number] : common.tokens()) {
+    has_token[static_cast<size_t>(number)] = true;
+    for (size_t m = 0; m < models.size(); ++m) {
+      const auto found = models[m].tokenizer->tokens().find(token);
+      if (found == models[m].tokenizer->tokens().end() ||
+          found->second >= models[m].rows) {
+        continue;
+      }
+      map.rows[m][static_cast<size_t>(number)] =
+          static_cast<int32_t>(found->second);
+    }
+  }
+  map.donors.reserve(size);
+  for (size_t r = 0; r < size; ++r) {
+    const bool is_spare = !has_token[r] && static_cast<int64_t>(r) <
+                                               models[from].rows;
+    if (is_spare) map.rows[from][r] = static_cast<int32_t>(r);
+    map.donors.push_back(DonorOf(map, r, base));
+  }
+  return map;
+}
+
+std::shared_ptr<const TensorEffect> MakeAlignedEffect(
+    std::shared_ptr<const VocabularyMap> map,
+    std::shared_ptr<const VocabularyTensors> tensors, size_t model) {
+  return std::make_shared<AlignedEffect>(std::move(map), std::move(tensors),
+                                         model);
+}
+
+}  // namespace cairn
