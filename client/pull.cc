@@ -21,11 +21,13 @@
 #include "core/release/release_document.h"
 #include "core/rpc/blob_download.h"
 #include "core/tensor/byte_source.h"
+#include "google/protobuf/util/message_differencer.h"
 
 namespace cairn {
 namespace {
 
 namespace fs = std::filesystem;
+using google::protobuf::util::MessageDifferencer;
 
 constexpr char kPartial[] = ".cairn-partial";
 constexpr int64_t kDocumentBytesMax = 64 << 20;
@@ -256,6 +258,14 @@ absl::StatusOr<std::string> FetchReleaseDocument(
     return absl::DataLossError(absl::StrCat(
         "the signed manifest is that of ", manifest.name(), " with digest ",
         manifest.digest(), ", not of ", release.name()));
+  }
+  // Releases from before attributions were signed have theirs beside it.
+  if (manifest.has_attribution() &&
+      !MessageDifferencer::Equals(manifest.attribution(),
+                                  release.attribution())) {
+    return absl::DataLossError(absl::StrCat(
+        "the hub attributes ", release.name(),
+        " to its members otherwise than the signed manifest does"));
   }
   // What was signed must be what is about to be fetched.
   std::set<std::string> signed_files;

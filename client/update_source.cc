@@ -63,7 +63,8 @@ absl::StatusOr<UpdateSource::Kind> KindOf(const std::string& path,
 
 bool IsTaken(UpdateSource::Kind kind, const std::string& path) {
   if (kind == UpdateSource::Kind::kCheckpoint) {
-    return path != kReleaseDocumentFile && CheckReleaseFile(path).ok();
+    return path != kReleaseDocumentFile && path != kTorchScriptFile &&
+           CheckReleaseFile(path).ok();
   }
   return IsUpdateFile(path);
 }

@@ -19,7 +19,7 @@ constexpr size_t kPathBytesMax = 255;
 constexpr size_t kResourceIdBytesMax = 64;
 
 // Files that describe a model or turn its input into tokens.
-constexpr std::array<const char*, 18> kPlainFiles = {
+constexpr std::array<const char*, 19> kPlainFiles = {
     "README.md",
     "added_tokens.json",
     "chat_template.jinja",
@@ -36,6 +36,7 @@ constexpr std::array<const char*, 18> kPlainFiles = {
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    kTorchScriptFile,
     "vocab.json",
     "vocab.txt",
 };

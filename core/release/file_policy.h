@@ -7,6 +7,9 @@
 namespace cairn {
 
 inline constexpr char kReleaseDocumentFile[] = "cairn-release.json";
+// A model as code: only from maintainers, and only where the policy of the
+// model has `torchscript: true`.
+inline constexpr char kTorchScriptFile[] = "torchscript.pt";
 
 // OK for a relative path with forward slashes, without empty, "." and ".."
 // segments, control characters or backslashes, at most 255 bytes.
@@ -14,9 +17,10 @@ inline constexpr char kReleaseDocumentFile[] = "cairn-release.json";
 absl::Status CheckRelativePath(absl::string_view path);
 
 // OK for a file that a release may carry: config, generation config,
-// tokenizer, safetensors with index, README, licence. INVALID_ARGUMENT with
-// reason FORBIDDEN_FILE otherwise: code, pickles and anything else. The hub
-// refuses; the CLI leaves such files out and says so.
+// tokenizer, safetensors with index, README, licence, and torchscript.pt, which
+// the hub takes by the policy. INVALID_ARGUMENT with reason FORBIDDEN_FILE
+// otherwise: code, pickles and anything else. The hub refuses; the CLI leaves
+// such files out and says so.
 absl::Status CheckReleaseFile(absl::string_view path);
 
 // OK when a config.json asks for no code to be run (no "auto_map").

@@ -19,7 +19,8 @@ TEST(FilePolicyTest, AllowsWhatAModelNeeds) {
        {"config.json", "generation_config.json", "tokenizer.json",
         "tokenizer_config.json", "model.safetensors",
         "model-00001-of-00003.safetensors", "model.safetensors.index.json",
-        "README.md", "LICENSE", "LICENSE.txt", "chat_template.jinja"}) {
+        "README.md", "LICENSE", "LICENSE.txt", "chat_template.jinja",
+        "torchscript.pt"}) {
     EXPECT_TRUE(CheckReleaseFile(path).ok()) << path;
   }
 }

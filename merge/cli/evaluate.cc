@@ -14,6 +14,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/cli/command_output.h"
+#include "merge/cli/sandboxed_run.h"
 #include "merge/engine/model_source.h"
 #include "merge/eval/apply_update.h"
 #include "merge/eval/evaluate.h"
@@ -51,6 +52,8 @@ struct Flags {
   std::string dtype = "float32";
   std::string device = "cpu";
   bool json = false;
+  bool torchscript = false;
+  std::string sandbox;
   bool quiet = false;
   bool no_progress = false;
   std::string color = "auto";
@@ -86,6 +89,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--device", flags.device, "cpu or cuda:N")
       ->capture_default_str();
+  app.add_flag("--torchscript", flags.torchscript,
+               "run the model's torchscript.pt where its architecture is not "
+               "known; it is code, and runs in a sandbox");
+  app.add_option("--in-sandbox", flags.sandbox)->group("");
   app.add_flag("--json", flags.json, "the report as JSON on stdout");
   app.add_flag("--quiet", flags.quiet, "no messages but errors");
   app.add_flag("--no-progress", flags.no_progress);
@@ -142,12 +149,14 @@ class Evaluation {
     LoadOptions options{.threads = flags_.threads};
     CAIRN_ASSIGN_OR_RETURN(options.dtype, ParseArithmetic(flags_.dtype));
     CAIRN_ASSIGN_OR_RETURN(options.device, ParseDevice(flags_.device));
+    if (flags_.torchscript) options.torch_script = TorchScript::kRun;
     CAIRN_ASSIGN_OR_RETURN(Checkpoint base, OpenModelDirectory(flags_.model));
     CAIRN_ASSIGN_OR_RETURN(model_, LoadModel(base, options));
     CAIRN_ASSIGN_OR_RETURN(
         base_, ModelSource::Open(flags_.model, std::make_shared<Checkpoint>(
                                                    std::move(base))));
-    CAIRN_ASSIGN_OR_RETURN(task_, OpenTask(suite_, split_, *model_));
+    CAIRN_ASSIGN_OR_RETURN(
+        task_, OpenTask(suite_, split_, *model_, base_.checkpoint()->files()));
     return absl::OkStatus();
   }
 
@@ -215,6 +224,17 @@ absl::Status CheckUsage(const Flags& flags) {
                   "--split");
 }
 
+int Run(const Flags& flags) {
+  InitCompute();
+  if (absl::Status usage = CheckUsage(flags); !usage.ok()) {
+    Fail(kCommand, usage, flags.json);
+    return kUsageExit;
+  }
+  WarnIfMatrixProductsAreSlow();
+  const absl::Status done = Evaluate(flags);
+  return done.ok() ? 0 : Fail(kCommand, done, flags.json);
+}
+
 int Main(int argc, char** argv) {
   Flags flags;
   CLI::App app("Scores a model on a suite, without a hub", kCommand);
@@ -225,14 +245,11 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageExit;
   }
-  InitCompute();
-  if (absl::Status usage = CheckUsage(flags); !usage.ok()) {
-    Fail(kCommand, usage, flags.json);
-    return kUsageExit;
+  if (!flags.torchscript) return Run(flags);
+  if (flags.sandbox.empty()) {
+    return RunInSandbox(kCommand, argc, argv, flags.json);
   }
-  WarnIfMatrixProductsAreSlow();
-  const absl::Status done = Evaluate(flags);
-  return done.ok() ? 0 : Fail(kCommand, done, flags.json);
+  return RunAsSandboxed(flags.sandbox, [&] { return Run(flags); });
 }
 
 }  // namespace

@@ -3,18 +3,21 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "merge/eval/answer_kind.h"
 #include "merge/eval/items.h"
 #include "merge/eval/task.h"
 
 namespace cairn {
 
-// The class that a model finds for a text. Ties go to the first class.
+// The class, or the number, that a model finds for a text. Ties go to the first
+// class.
 class ClassificationTask final : public Task {
  public:
-  explicit ClassificationTask(std::vector<ClassificationItem> items)
-      : items_(std::move(items)) {}
+  ClassificationTask(std::vector<ClassificationItem> items, AnswerKind answer)
+      : items_(std::move(items)), answer_(answer) {}
 
   int64_t size() const override { return static_cast<int64_t>(items_.size()); }
   absl::Status CheckFits(const Model& model) const override;
@@ -27,14 +30,8 @@ class ClassificationTask final : public Task {
 
  private:
   const std::vector<ClassificationItem> items_;
+  const AnswerKind answer_;
 };
-
-// UNSUPPORTED when the label is past a head of `labels` classes.
-absl::Status CheckLabel(const ClassificationItem& item, int64_t labels);
-
-// The score of an item from the logits [classes] of its classes, F32.
-absl::StatusOr<ItemScore> ScoreClasses(const ClassificationItem& item,
-                                       const at::Tensor& logits);
 
 }  // namespace cairn
 

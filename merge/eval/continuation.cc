@@ -174,9 +174,9 @@ absl::StatusOr<std::vector<double>> ScoreContinuations(
   });
 }
 
-absl::StatusOr<Generated> GenerateGreedily(const LanguageModel& model,
-                                           const TokenIds& context,
-                                           int64_t new_tokens_max) {
+absl::StatusOr<Generated> GenerateGreedily(
+    const LanguageModel& model, const TokenIds& context, int64_t new_tokens_max,
+    const std::function<bool(const TokenIds&)>& is_over) {
   return CatchTorch("generating", [&]() -> absl::StatusOr<Generated> {
     const c10::InferenceMode no_gradients;
     const std::vector<int64_t>& ends = model.traits().end_ids;
@@ -190,6 +190,7 @@ absl::StatusOr<Generated> GenerateGreedily(const LanguageModel& model,
       out.ids.push_back(id);
       out.logprob_sum += logprob;
       if (static_cast<int64_t>(out.ids.size()) == new_tokens_max) break;
+      if (is_over && is_over(out.ids)) break;
       CAIRN_RETURN_IF_ERROR(reading.Read({id}).status());
     }
     return out;

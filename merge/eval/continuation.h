@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -38,10 +39,11 @@ struct Generated {
 };
 
 // The most likely token after the context, and again after that, until one
-// ends the text or there are `new_tokens_max`. Ties go to the smallest id.
-absl::StatusOr<Generated> GenerateGreedily(const LanguageModel& model,
-                                           const TokenIds& context,
-                                           int64_t new_tokens_max);
+// ends the text, there are `new_tokens_max`, or `is_over` says so of what there
+// is. Ties go to the smallest id.
+absl::StatusOr<Generated> GenerateGreedily(
+    const LanguageModel& model, const TokenIds& context, int64_t new_tokens_max,
+    const std::function<bool(const TokenIds&)>& is_over = nullptr);
 
 // int64 tensor [ids.size()].
 at::Tensor IdTensor(absl::Span<const int64_t> ids);

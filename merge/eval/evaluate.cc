@@ -55,9 +55,10 @@ absl::StatusOr<SplitReport> EvaluateTask(const Model& model, const Suite& suite,
 absl::StatusOr<SplitReport> EvaluateSuite(const Model& model,
                                           const Suite& suite,
                                           absl::string_view split,
-                                          const EvaluateOptions& options) {
+                                          const EvaluateOptions& options,
+                                          const FileMap& model_files) {
   CAIRN_ASSIGN_OR_RETURN(const std::unique_ptr<Task> task,
-                         OpenTask(suite, split, model));
+                         OpenTask(suite, split, model, model_files));
   return EvaluateTask(model, suite, split, *task, options);
 }
 

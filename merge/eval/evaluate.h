@@ -47,7 +47,8 @@ absl::StatusOr<SplitReport> EvaluateTask(const Model& model, const Suite& suite,
 absl::StatusOr<SplitReport> EvaluateSuite(const Model& model,
                                           const Suite& suite,
                                           absl::string_view split,
-                                          const EvaluateOptions& options);
+                                          const EvaluateOptions& options,
+                                          const FileMap& model_files = {});
 
 }  // namespace cairn
 

@@ -22,6 +22,24 @@ int64_t InputLength(const LanguageModel& model, const GenerationItem& item,
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<Task>> GenerationTask::Create(
+    std::vector<GenerationItem> items, TextRules rules,
+    std::shared_ptr<const TokenText> text) {
+  for (const GenerationItem& item : items) {
+    if (rules.is_set() && item.texts.empty()) {
+      return DamagedItem(item, "`target` is missing; the suite compares texts");
+    }
+    if (!rules.is_set() && !item.texts.empty()) {
+      return DamagedItem(item,
+                         "`target` is a text; the suite compares token ids, "
+                         "`target_ids`, unless it has `until`, `filters` or "
+                         "`exact_match`");
+    }
+  }
+  return std::unique_ptr<Task>(
+      new GenerationTask(std::move(items), std::move(rules), std::move(text)));
+}
+
 absl::Status GenerationTask::CheckFits(const Model& model) const {
   CAIRN_ASSIGN_OR_RETURN(const LanguageModel* language,
                          RequireLanguage(model, "generation"));
@@ -46,6 +64,20 @@ int64_t GenerationTask::Cost(int64_t item) const {
          it.new_tokens_max.value_or(kNewTokensMax);
 }
 
+void GenerationTask::Compare(const GenerationItem& item,
+                             ItemScore& score) const {
+  if (text_ == nullptr) {
+    score.is_correct = *score.generated_ids == item.target;
+    return;
+  }
+  score.generated_text = rules_.Cut(text_->Decode(*score.generated_ids));
+  score.filtered_text = rules_.Filter(*score.generated_text);
+  score.is_correct = std::any_of(
+      item.texts.begin(), item.texts.end(), [&](const std::string& target) {
+        return rules_.Matches(*score.filtered_text, target);
+      });
+}
+
 absl::StatusOr<ItemScore> GenerationTask::Score(const Model& model,
                                                 const at::Tensor&,
                                                 int64_t item) const {
@@ -55,15 +87,18 @@ absl::StatusOr<ItemScore> GenerationTask::Score(const Model& model,
       language.longest_input() - InputLength(language, it, 1) + 1;
   absl::StatusOr<Generated> generated = GenerateGreedily(
       language, it.context,
-      it.new_tokens_max.value_or(std::min(kNewTokensMax, room)));
+      it.new_tokens_max.value_or(std::min(kNewTokensMax, room)),
+      [&](const TokenIds& ids) {
+        return text_ != nullptr && rules_.IsOver(text_->Decode(ids));
+      });
   if (!generated.ok()) return Annotate(generated.status(), it.where);
   ItemScore score;
   score.id = it.id;
   score.group = it.group;
   score.logprob_sum = generated->logprob_sum;
   score.tokens = static_cast<int64_t>(generated->ids.size());
-  score.is_correct = generated->ids == it.target;
   score.generated_ids = std::move(generated->ids);
+  Compare(it, score);
   return score;
 }
 

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "merge/eval/classification_task.h"
 #include "merge/eval/continuation.h"
 #include "merge/tensor/torch_bridge.h"
 
@@ -60,7 +59,8 @@ absl::StatusOr<std::vector<ClassPrompt>> ReadPrompts(const Suite& suite) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Task>> ImageTask::Create(
-    const Suite& suite, std::vector<ClassificationItem> items) {
+    const Suite& suite, std::vector<ClassificationItem> items,
+    AnswerKind answer) {
   Headers headers;
   std::vector<Image> images;
   for (ClassificationItem& item : items) {
@@ -82,7 +82,7 @@ absl::StatusOr<std::unique_ptr<Task>> ImageTask::Create(
   }
   CAIRN_ASSIGN_OR_RETURN(std::vector<ClassPrompt> prompts, ReadPrompts(suite));
   return std::unique_ptr<Task>(
-      new ImageTask(std::move(images), std::move(prompts)));
+      new ImageTask(std::move(images), std::move(prompts), answer));
 }
 
 absl::Status ImageTask::CheckPrompts(const Model& model) const {
@@ -113,18 +113,18 @@ absl::Status ImageTask::CheckImage(const Image& image, const ImageShape& shape,
         absl::StrCat("`pixel_values` are ", ShapeText(image.pixels.shape),
                      "; the model takes ", ShapeText(wanted)));
   }
-  return CheckLabel(image.item, labels);
+  return answer_.Check(image.item, labels);
 }
 
 absl::Status ImageTask::CheckFits(const Model& model) const {
   const ImageClassifier* classifier = model.image_classifier();
   const ImageTextModel* zero_shot = model.image_text();
   if (classifier == nullptr && zero_shot == nullptr) {
-    return NoHead(model, "classification", "a model that classifies images");
+    return NoHead(model, answer_.kind(), "a model that classifies images");
   }
   if (zero_shot != nullptr) CAIRN_RETURN_IF_ERROR(CheckPrompts(model));
   if (zero_shot == nullptr && !prompts_.empty()) {
-    return NoHead(model, "classification",
+    return NoHead(model, answer_.kind(),
                   "a model that takes the prompts of `classes`");
   }
   const ImageShape& shape =
@@ -181,13 +181,13 @@ absl::StatusOr<ItemScore> ImageTask::Score(const Model& model,
     CAIRN_ASSIGN_OR_RETURN(const at::Tensor pixels, ReadPixels(image));
     CAIRN_ASSIGN_OR_RETURN(const at::Tensor logits,
                            Logits(model, prepared, pixels));
-    return ScoreClasses(image.item, logits);
+    return answer_.Score(image.item, logits);
   });
 }
 
 std::map<std::string, double> ImageTask::Metrics(
     absl::Span<const ItemScore> scores) const {
-  return {{"acc", Accuracy(scores)}};
+  return answer_.Metrics(scores);
 }
 
 }  // namespace cairn

@@ -7,19 +7,22 @@
 #include <vector>
 
 #include "core/tensor/safetensors.h"
+#include "merge/eval/answer_kind.h"
 #include "merge/eval/items.h"
 #include "merge/eval/suite.h"
 #include "merge/eval/task.h"
 
 namespace cairn {
 
-// The class that a model finds for an image: of its own head, or, zero-shot,
-// the class whose prompt lies nearest. Ties go to the first class.
+// The class, or the number, that a model finds for an image: of its own head,
+// or, zero-shot, the class whose prompt lies nearest. Ties go to the first
+// class.
 class ImageTask final : public Task {
  public:
   // Checks that every item's pixels are there, F32 and of three dimensions.
   static absl::StatusOr<std::unique_ptr<Task>> Create(
-      const Suite& suite, std::vector<ClassificationItem> items);
+      const Suite& suite, std::vector<ClassificationItem> items,
+      AnswerKind answer);
 
   int64_t size() const override { return static_cast<int64_t>(images_.size()); }
   absl::Status CheckFits(const Model& model) const override;
@@ -39,8 +42,11 @@ class ImageTask final : public Task {
     TensorEntry pixels;
   };
 
-  ImageTask(std::vector<Image> images, std::vector<ClassPrompt> prompts)
-      : images_(std::move(images)), prompts_(std::move(prompts)) {}
+  ImageTask(std::vector<Image> images, std::vector<ClassPrompt> prompts,
+            AnswerKind answer)
+      : images_(std::move(images)),
+        prompts_(std::move(prompts)),
+        answer_(answer) {}
 
   absl::Status CheckPrompts(const Model& model) const;
   absl::Status CheckImage(const Image& image, const ImageShape& shape,
@@ -52,6 +58,7 @@ class ImageTask final : public Task {
 
   const std::vector<Image> images_;
   const std::vector<ClassPrompt> prompts_;  // empty: the model has a head
+  const AnswerKind answer_;
 };
 
 }  // namespace cairn

@@ -1,6 +1,7 @@
 #include "merge/eval/items.h"
 
 #include <algorithm>
+#include <cmath>
 #include <initializer_list>
 #include <set>
 #include <utility>
@@ -12,15 +13,12 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/eval/suite.h"
+#include "merge/eval/text_encoder.h"
 
 namespace cairn {
 namespace {
 
 constexpr int64_t kFileBytesMax = 256 << 20;
-
-constexpr char kHowToTokenise[] =
-    "`text` alone cannot be scored, as there is no tokenizer here; tokenise "
-    "once in Python (transformers.AutoTokenizer) and write the ids";
 
 // One line of a file of items: an object whose fields are read by name.
 class ItemLine {
@@ -73,6 +71,15 @@ class ItemLine {
     return *value->as_int();
   }
 
+  absl::StatusOr<double> Number(absl::string_view field) const {
+    const JsonValue* value = object_.Find(field);
+    if (value == nullptr) return Wrong(field, "a number, and is missing");
+    if (!value->is_number() || !std::isfinite(value->AsDouble())) {
+      return Wrong(field, "a finite number");
+    }
+    return value->AsDouble();
+  }
+
   absl::StatusOr<std::vector<int64_t>> Ids(absl::string_view field) const {
     const JsonValue* value = object_.Find(field);
     if (value == nullptr) {
@@ -108,6 +115,18 @@ class ItemLine {
       if (entry.as_string() == nullptr) return Wrong(field, kRight);
       texts.push_back(*entry.as_string());
     }
+    return texts;
+  }
+
+  // A string, or a list of at least one.
+  absl::StatusOr<std::vector<std::string>> TextOrTexts(
+      absl::string_view field) const {
+    if (object_.Find(field)->as_array() == nullptr) {
+      CAIRN_ASSIGN_OR_RETURN(std::string text, Text(field));
+      return std::vector<std::string>{std::move(text)};
+    }
+    CAIRN_ASSIGN_OR_RETURN(auto texts, Texts(field));
+    if (texts.empty()) return Wrong(field, "a string or a list of some");
     return texts;
   }
 
@@ -158,9 +177,9 @@ absl::StatusOr<PerplexityItem> ReadPerplexityItem(ItemLine& line) {
   CAIRN_RETURN_IF_ERROR(line.AllowOnly({"input_ids", "text"}));
   PerplexityItem item{line.head(), {}, std::nullopt};
   if (line.Has("text")) {
-    if (!line.Has("input_ids")) return UnfitItem(item, kHowToTokenise);
     CAIRN_ASSIGN_OR_RETURN(item.text, line.Text("text"));
     if (item.text->empty()) return line.Wrong("text", "text that is scored");
+    if (!line.Has("input_ids")) return item;
   }
   CAIRN_ASSIGN_OR_RETURN(item.ids, line.Ids("input_ids"));
   if (item.ids.size() < 2) {
@@ -170,13 +189,20 @@ absl::StatusOr<PerplexityItem> ReadPerplexityItem(ItemLine& line) {
   return item;
 }
 
-absl::StatusOr<MultipleChoiceItem> ReadMultipleChoiceItem(ItemLine& line) {
-  CAIRN_RETURN_IF_ERROR(line.AllowOnly(
-      {"context_ids", "choices_ids", "context", "choices", "label"}));
-  MultipleChoiceItem item{line.head(), {}, {}, {}, 0};
+// Context and choices: as ids, or, with no ids at all, as texts.
+absl::Status ReadChoices(const ItemLine& line, MultipleChoiceItem& item) {
+  if (line.Has("choices")) {
+    CAIRN_ASSIGN_OR_RETURN(item.texts, line.Texts("choices"));
+  }
   if (line.Has("context")) {
-    if (!line.Has("context_ids")) return UnfitItem(item, kHowToTokenise);
-    return DamagedItem(item, "`context` and `context_ids` exclude each other");
+    if (line.Has("context_ids") || line.Has("choices_ids")) {
+      return DamagedItem(item,
+                         "`context` excludes `context_ids` and "
+                         "`choices_ids`");
+    }
+    CAIRN_ASSIGN_OR_RETURN(item.context_text, line.Text("context"));
+    if (item.texts.empty()) return line.Wrong("choices", "not empty");
+    return absl::OkStatus();
   }
   CAIRN_ASSIGN_OR_RETURN(item.context, line.Ids("context_ids"));
   if (item.context.empty()) return line.Wrong("context_ids", "not empty");
@@ -187,14 +213,21 @@ absl::StatusOr<MultipleChoiceItem> ReadMultipleChoiceItem(ItemLine& line) {
       return line.Wrong("choices_ids", "lists of at least one token each");
     }
   }
-  if (line.Has("choices")) {
-    CAIRN_ASSIGN_OR_RETURN(item.texts, line.Texts("choices"));
-    if (item.texts.size() != item.choices.size()) {
-      return line.Wrong("choices", "as many as `choices_ids`");
-    }
+  if (line.Has("choices") && item.texts.size() != item.choices.size()) {
+    return line.Wrong("choices", "as many as `choices_ids`");
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<MultipleChoiceItem> ReadMultipleChoiceItem(ItemLine& line) {
+  CAIRN_RETURN_IF_ERROR(line.AllowOnly(
+      {"context_ids", "choices_ids", "context", "choices", "label"}));
+  MultipleChoiceItem item;
+  static_cast<ItemHead&>(item) = line.head();
+  CAIRN_RETURN_IF_ERROR(ReadChoices(line, item));
   CAIRN_ASSIGN_OR_RETURN(item.label, line.Integer("label"));
-  const int64_t count = static_cast<int64_t>(item.choices.size());
+  const int64_t count = static_cast<int64_t>(
+      item.context_text ? item.texts.size() : item.choices.size());
   if (item.label < 0 || item.label >= count) {
     return line.Wrong(
         "label", absl::StrCat("from 0 to ", count - 1, ", not ", item.label));
@@ -231,13 +264,19 @@ absl::StatusOr<std::vector<int64_t>> ReadPerToken(const ItemLine& line,
                                         " and not ", values.size()));
 }
 
-absl::StatusOr<ClassificationItem> ReadClassificationItem(ItemLine& line) {
+// A text or an image; `answer` is the field that says what it is.
+absl::StatusOr<ClassificationItem> ReadClassified(ItemLine& line,
+                                                  absl::string_view answer) {
   CAIRN_RETURN_IF_ERROR(
       line.AllowOnly({"input_ids", "attention_mask", "token_type_ids",
-                      "pixel_values", "text", "label"}));
+                      "pixel_values", "text", answer}));
   ClassificationItem item;
   static_cast<ItemHead&>(item) = line.head();
-  if (line.Has("text")) return UnfitItem(item, kHowToTokenise);
+  if (line.Has("text")) {
+    return UnfitItem(item, absl::StrCat("`text` of classifiers is not "
+                                        "tokenised here; ",
+                                        kHowToTokenise));
+  }
   if (line.Has("pixel_values")) {
     for (const char* field :
          {"input_ids", "attention_mask", "token_type_ids"}) {
@@ -260,6 +299,19 @@ absl::StatusOr<ClassificationItem> ReadClassificationItem(ItemLine& line) {
       return line.Wrong("attention_mask", "of 0 and 1, with a 1");
     }
   }
+  return item;
+}
+
+absl::StatusOr<ClassificationItem> ReadRegressionItem(ItemLine& line) {
+  CAIRN_ASSIGN_OR_RETURN(ClassificationItem item,
+                         ReadClassified(line, "target"));
+  CAIRN_ASSIGN_OR_RETURN(item.target, line.Number("target"));
+  return item;
+}
+
+absl::StatusOr<ClassificationItem> ReadClassificationItem(ItemLine& line) {
+  CAIRN_ASSIGN_OR_RETURN(ClassificationItem item,
+                         ReadClassified(line, "label"));
   CAIRN_ASSIGN_OR_RETURN(item.label, line.Integer("label"));
   if (item.label < 0) {
     return line.Wrong("label", absl::StrCat("from 0 on, not ", item.label));
@@ -281,12 +333,24 @@ absl::StatusOr<GenerationItem> ReadGenerationItem(ItemLine& line) {
       {"context_ids", "target_ids", "context", "target", "max_new_tokens"}));
   GenerationItem item;
   static_cast<ItemHead&>(item) = line.head();
-  if (line.Has("context") || line.Has("target")) {
-    return UnfitItem(item, kHowToTokenise);
+  if (line.Has("context")) {
+    if (line.Has("context_ids")) {
+      return DamagedItem(item,
+                         "`context` and `context_ids` exclude each other");
+    }
+    CAIRN_ASSIGN_OR_RETURN(item.context_text, line.Text("context"));
+  } else {
+    CAIRN_ASSIGN_OR_RETURN(item.context, line.Ids("context_ids"));
+    if (item.context.empty()) return line.Wrong("context_ids", "not empty");
   }
-  CAIRN_ASSIGN_OR_RETURN(item.context, line.Ids("context_ids"));
-  if (item.context.empty()) return line.Wrong("context_ids", "not empty");
-  CAIRN_ASSIGN_OR_RETURN(item.target, line.Ids("target_ids"));
+  if (line.Has("target")) {
+    if (line.Has("target_ids")) {
+      return DamagedItem(item, "`target` and `target_ids` exclude each other");
+    }
+    CAIRN_ASSIGN_OR_RETURN(item.texts, line.TextOrTexts("target"));
+  } else {
+    CAIRN_ASSIGN_OR_RETURN(item.target, line.Ids("target_ids"));
+  }
   if (line.Has("max_new_tokens")) {
     CAIRN_ASSIGN_OR_RETURN(item.new_tokens_max, line.Integer("max_new_tokens"));
     if (*item.new_tokens_max < 1) {
@@ -340,6 +404,11 @@ absl::StatusOr<std::vector<MultipleChoiceItem>> ReadMultipleChoiceItems(
 absl::StatusOr<std::vector<ClassificationItem>> ReadClassificationItems(
     const ByteSource& file, absl::string_view label) {
   return ReadItems<ClassificationItem>(file, label, ReadClassificationItem);
+}
+
+absl::StatusOr<std::vector<ClassificationItem>> ReadRegressionItems(
+    const ByteSource& file, absl::string_view label) {
+  return ReadItems<ClassificationItem>(file, label, ReadRegressionItem);
 }
 
 absl::StatusOr<std::vector<ClassPrompt>> ReadClassPrompts(

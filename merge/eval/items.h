@@ -21,18 +21,20 @@ struct ItemHead {
 };
 
 struct PerplexityItem : ItemHead {
-  std::vector<int64_t> ids;  // at least 2
+  std::vector<int64_t> ids;  // at least 2; empty: of the text, not tokenised
   std::optional<std::string> text;
 };
 
 struct MultipleChoiceItem : ItemHead {
+  // Set where context and choices are texts only, which are not tokenised yet.
+  std::optional<std::string> context_text;
   std::vector<int64_t> context;               // never empty
   std::vector<std::vector<int64_t>> choices;  // at least one; none is empty
   std::vector<std::string> texts;             // of the choices, or empty
   int64_t label = 0;                          // index of a choice
 };
 
-// A text or an image with the class it is of.
+// A text or an image with the class it is of, or the number.
 struct ClassificationItem : ItemHead {
   std::vector<int64_t> ids;    // empty: an image
   std::vector<int64_t> mask;   // as long as ids, or empty
@@ -40,6 +42,7 @@ struct ClassificationItem : ItemHead {
   std::string pixel_file;      // beside suite.yaml
   std::string pixel_tensor;
   int64_t label = 0;
+  double target = 0;  // of a regression
 };
 
 // The prompt of a class of a zero-shot suite.
@@ -48,8 +51,11 @@ struct ClassPrompt : ItemHead {
 };
 
 struct GenerationItem : ItemHead {
+  std::optional<std::string> context_text;  // likewise
   std::vector<int64_t> context;  // never empty
+  // What should follow: these ids, or, where texts are compared, one of these.
   std::vector<int64_t> target;
+  std::vector<std::string> texts;
   std::optional<int64_t> new_tokens_max;
 };
 
@@ -61,6 +67,9 @@ absl::StatusOr<std::vector<PerplexityItem>> ReadPerplexityItems(
 absl::StatusOr<std::vector<MultipleChoiceItem>> ReadMultipleChoiceItems(
     const ByteSource& file, absl::string_view label);
 absl::StatusOr<std::vector<ClassificationItem>> ReadClassificationItems(
+    const ByteSource& file, absl::string_view label);
+// Items whose `target` is a number in place of a label.
+absl::StatusOr<std::vector<ClassificationItem>> ReadRegressionItems(
     const ByteSource& file, absl::string_view label);
 absl::StatusOr<std::vector<ClassPrompt>> ReadClassPrompts(
     const ByteSource& file, absl::string_view label);

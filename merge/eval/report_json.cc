@@ -31,13 +31,21 @@ Json RowJson(const std::string& adapter, const ItemScore& item) {
   json["id"] = item.id;
   if (!adapter.empty()) json["adapter"] = adapter;
   if (!item.group.empty()) json["group"] = item.group;
-  json["logprob_sum"] = item.logprob_sum;
+  if (item.prediction.has_value()) {
+    json["prediction"] = *item.prediction;
+  } else {
+    json["logprob_sum"] = item.logprob_sum;
+  }
   json["tokens"] = item.tokens;
   if (!item.choice_logprobs.empty()) {
     json["choice_logprobs"] = item.choice_logprobs;
   }
   if (item.generated_ids.has_value()) {
     json["generated_ids"] = *item.generated_ids;
+  }
+  if (item.generated_text.has_value()) {
+    json["generated_text"] = *item.generated_text;
+    json["filtered_text"] = *item.filtered_text;
   }
   if (item.is_correct.has_value()) json["correct"] = *item.is_correct;
   return json;

@@ -27,6 +27,7 @@ const std::map<std::string, std::set<std::string>>& Metrics() {
           {"multiple_choice",
            {"acc", "acc_norm", "acc_bytes", "acc_mutual_info"}},
           {"classification", {"acc"}},
+          {"regression", {"r2"}},
           {"generation", {"exact_match"}}};
   return *kMetrics;
 }
@@ -96,6 +97,10 @@ absl::Status ReadSplits(const YAML::Node& node, SuiteDescription& suite) {
 absl::Status ReadKey(const std::string& key, const YAML::Node& node,
                      SuiteDescription& suite) {
   if (key == "splits") return ReadSplits(node, suite);
+  if (TextRules::IsKey(key)) {
+    const absl::Status read = suite.text_rules.Read(key, node);
+    return read.ok() ? read : DamagedSuite(kFile, read.message());
+  }
   if (key == "prefix_ids") {
     CAIRN_ASSIGN_OR_RETURN(suite.prefix_ids, ReadIds(node, key));
     return absl::OkStatus();
@@ -118,7 +123,9 @@ absl::Status ReadKey(const std::string& key, const YAML::Node& node,
   } else if (key == "classes") {
     suite.classes = text;
     return CheckPath(text, key);
-  } else if (key != "target_delimiter") {
+  } else if (key == "target_delimiter") {
+    suite.target_delimiter = text;
+  } else {
     return DamagedSuite(kFile, absl::StrCat("unknown key `", key, "`"));
   }
   return absl::OkStatus();
@@ -137,13 +144,20 @@ absl::Status CheckMeaning(const std::set<std::string>& keys,
     return DamagedSuite(
         kFile, absl::StrCat("kind `", suite.kind,
                             "` is unknown; there are perplexity, "
-                            "multiple_choice, classification and generation"));
+                            "multiple_choice, classification, regression and "
+                            "generation"));
   }
   if (!kind->second.contains(suite.metric)) {
     return DamagedSuite(
         kFile,
         absl::StrCat("metric `", suite.metric, "` is none of kind ", suite.kind,
                      ", which has ", absl::StrJoin(kind->second, ", ")));
+  }
+  if (suite.text_rules.is_set() && suite.kind != "generation") {
+    return DamagedSuite(kFile, absl::StrCat("`until`, `filters` and "
+                                            "`exact_match` are for kind "
+                                            "generation, not ",
+                                            suite.kind));
   }
   const bool is_higher_better = suite.kind != "perplexity";
   if (keys.contains("higher_is_better") &&

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/suite/text_rules.h"
 #include "core/tensor/byte_source.h"
 
 namespace cairn {
@@ -30,6 +31,10 @@ struct SuiteDescription {
   std::string classes;
   // Tokens before an unconditional choice; none: the model's.
   std::optional<std::vector<int64_t>> prefix_ids;
+  // Between a context and a choice that are texts.
+  std::string target_delimiter = " ";
+  // How generated texts are compared; not set: by token ids.
+  TextRules text_rules;
 
   static absl::StatusOr<SuiteDescription> Parse(absl::string_view yaml);
 

@@ -32,8 +32,14 @@ struct ItemScore {
   // Whether the item was right by the suite's metric, for kinds that have
   // right and wrong.
   std::optional<bool> is_correct;
-  // Generation.
+  // Generation; the text, and what the filters leave of it, where texts are
+  // compared.
   std::optional<std::vector<int64_t>> generated_ids;
+  std::optional<std::string> generated_text;
+  std::optional<std::string> filtered_text;
+  // Regression: what the model says, and points whose mean is the metric.
+  std::optional<double> prediction;
+  std::optional<double> points;
 };
 
 // One split of a suite, read and checked. Immutable and thread-safe.
@@ -67,10 +73,12 @@ class Task {
 
 // Reads a split, which the suite has, for models like `model`: UNSUPPORTED
 // when it has no head for the suite's kind. NOT_FOUND when a file that the
-// suite names is not there.
+// suite names is not there. `model_files` are where the model comes from: a
+// suite that compares texts needs its tokenizer.
 absl::StatusOr<std::unique_ptr<Task>> OpenTask(const Suite& suite,
                                                absl::string_view split,
-                                               const Model& model);
+                                               const Model& model,
+                                               const FileMap& model_files = {});
 
 // The share of scores that are right.
 double Accuracy(absl::Span<const ItemScore> scores);

@@ -12,9 +12,11 @@
 #include "core/base/device_name.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/release/file_policy.h"
 #include "merge/model/config_reader.h"
 #include "merge/model/families.h"
 #include "merge/model/llama_config.h"
+#include "merge/model/torch_script.h"
 #include "merge/tensor/compute.h"
 #include "merge/tensor/torch_bridge.h"
 
@@ -112,6 +114,30 @@ std::string KnownArchitectures() {
   return absl::StrJoin(names, ", ");
 }
 
+// The model of a checkpoint without values: of a family, or of its TorchScript.
+absl::StatusOr<std::unique_ptr<Model>> MakeModelOf(const Checkpoint& checkpoint,
+                                                   const ShapeMap& tensors,
+                                                   const LoadOptions& options) {
+  absl::StatusOr<std::unique_ptr<Model>> model =
+      MakeModel(checkpoint.config_json(), tensors);
+  const auto script = checkpoint.files().find(kTorchScriptFile);
+  if (!absl::IsUnimplemented(model.status()) ||
+      script == checkpoint.files().end()) {
+    return model;
+  }
+  if (options.torch_script == TorchScript::kRefuse) {
+    return Unsupported(absl::StrCat(
+        model.status().message(), "; ", kTorchScriptFile,
+        " is there, but is code: `cairn evaluate --torchscript` runs it, and "
+        "a hub where the policy has `torchscript: true`"));
+  }
+  if (options.dtype != at::kFloat || !options.device.is_cpu()) {
+    return Unsupported(absl::StrCat(kTorchScriptFile,
+                                    " runs in float32 on the processor only"));
+  }
+  return MakeTorchScript(checkpoint.config_json(), tensors, script->second);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> MakeModel(absl::string_view config_json,
@@ -131,7 +157,9 @@ absl::StatusOr<std::unique_ptr<Model>> MakeModel(absl::string_view config_json,
   return Unsupported(
       absl::StrCat("architecture ", architecture, " is not supported; ",
                    KnownArchitectures(),
-                   " are. A maintainer can export others to TorchScript"));
+                   " are. A maintainer can export others to TorchScript: "
+                   "torch.jit.trace(model, example).save(\"",
+                   kTorchScriptFile, "\") beside config.json"));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
@@ -147,7 +175,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
     shapes[entry.name] = entry.shape;
   }
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                         MakeModel(checkpoint.config_json(), shapes));
+                         MakeModelOf(checkpoint, shapes, options));
   std::erase_if(shapes,
                 [&](const auto& entry) { return model->Ignores(entry.first); });
   CAIRN_RETURN_IF_ERROR(model->CheckTensors(shapes));

@@ -14,12 +14,17 @@
 
 namespace cairn {
 
+enum class TorchScript { kRefuse, kRun };
+
 struct LoadOptions {
   // Arithmetic: F32 or BF16. Stored weights are converted to it.
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::Device(at::kCPU);
   // Threads that read and convert.
   int threads = 1;
+  // Whether torchscript.pt may be run, for a model that is none of the
+  // families: it is code, although it can do no more than compute.
+  TorchScript torch_script = TorchScript::kRefuse;
 };
 
 // Makes the model that config.json describes, without values. `tensors` are

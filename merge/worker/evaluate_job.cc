@@ -39,8 +39,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeCandidate(
       weights.checkpoint.config_json() == base.checkpoint.config_json() &&
       weights.checkpoint.tensors().size() == base.checkpoint.tensors().size();
   if (!is_same_shape) {
-    CAIRN_ASSIGN_OR_RETURN(LoadOptions options,
-                           LoadOptionsOf(spec.dtype(), context));
+    CAIRN_ASSIGN_OR_RETURN(LoadOptions options, LoadOptionsOf(spec, context));
     return LoadModel(weights.checkpoint, options);
   }
   CAIRN_RETURN_IF_ERROR(SetChanged(weights.checkpoint, weights.identity.tensors,
@@ -56,14 +55,14 @@ absl::StatusOr<v1::EvaluateResult> RunEvaluateJob(const v1::EvaluateSpec& spec,
   context.progress(0, "loading");
   CAIRN_ASSIGN_OR_RETURN(JobWeights base, OpenWeights(spec.base(), context));
   result.set_base_digest(base.identity.digest);
-  CAIRN_ASSIGN_OR_RETURN(LoadOptions options,
-                         LoadOptionsOf(spec.dtype(), context));
+  CAIRN_ASSIGN_OR_RETURN(LoadOptions options, LoadOptionsOf(spec, context));
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                          LoadModel(base.checkpoint, options));
   const bool has_candidate = spec.has_update() || spec.has_candidate();
   CAIRN_ASSIGN_OR_RETURN(
       SuiteScorer scorer,
-      SuiteScorer::Open(spec.suites(), *model, has_candidate ? 2 : 1, context));
+      SuiteScorer::Open(spec.suites(), *model, base.checkpoint.files(),
+                        has_candidate ? 2 : 1, context));
   CAIRN_ASSIGN_OR_RETURN(
       std::vector<v1::SplitScores> base_scores,
       scorer.Score(*model, has_candidate ? Which::kBaseUnknown : Which::kAll,

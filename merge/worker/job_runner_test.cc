@@ -71,7 +71,10 @@ class JobRunnerTest : public ::testing::Test {
     const std::string config = testing::TinyConfig();
     ParameterMap parameters = testing::TinyParameters(config);
     for (auto& [name, value] : parameters) value = value.to(at::kBFloat16);
-    const FileMap files = testing::MakeCheckpointFiles(config, parameters);
+    StageRelease(testing::MakeCheckpointFiles(config, parameters));
+  }
+
+  void StageRelease(const FileMap& files) {
     const Checkpoint checkpoint = Checkpoint::Open(files).value();
     identity_ = IdentifyModel(checkpoint, 1).value();
     WriteFiles(files, context_.layout.Release(identity_.digest));
@@ -411,6 +414,32 @@ TEST_F(JobRunnerTest, LeavesAResultOrAFailureBehind) {
       ReadFile(context_.layout.failure_file()).value()));
   EXPECT_EQ(failure.cause(), v1::JobFailure::INPUT);
   EXPECT_EQ(failure.reason().code(), v1::Reason::UNSUPPORTED);
+}
+
+TEST_F(JobRunnerTest, RunsTorchScriptWhereTheSpecSaysSo) {
+  const char* const source = getenv("CAIRN_SOURCE_DIR");
+  const std::string folder = absl::StrCat(source == nullptr ? "." : source,
+                                          "/tests/testdata/torchscript/gptj/");
+  FileMap files;
+  for (const char* name :
+       {"config.json", "model.safetensors", "torchscript.pt"}) {
+    files[name] = MakeMemorySource(ReadFile(folder + name).value());
+  }
+  const std::string plain = identity_.digest;
+  StageRelease(files);
+  EXPECT_NE(identity_.digest, plain);
+  v1::JobSpec spec;
+  *spec.mutable_evaluate()->mutable_base()->mutable_release() = release_;
+  *spec.mutable_evaluate()->add_suites() = SuiteWith("gate", true);
+  const auto refused = RunJob(spec, context_);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(FailureOf(refused.status()).cause(), v1::JobFailure::INPUT);
+  spec.mutable_evaluate()->set_torchscript(true);
+  const auto result = RunJob(spec, context_);
+  ASSERT_TRUE(result.ok()) << result.status();
+  ASSERT_EQ(result->evaluate().base_size(), 1);
+  EXPECT_EQ(result->evaluate().base(0).scores_size(), 2);
+  EXPECT_GT(result->evaluate().base(0).value(), 1);
 }
 
 }  // namespace

@@ -60,12 +60,14 @@ absl::StatusOr<at::Tensor> UpdatedTensor(const JobUpdate& update,
 }  // namespace
 
 absl::StatusOr<LoadOptions> LoadOptionsOf(const std::string& dtype,
+                                          bool torchscript,
                                           const JobContext& context) {
   LoadOptions options;
   CAIRN_ASSIGN_OR_RETURN(options.dtype,
                          ParseArithmetic(dtype.empty() ? "float32" : dtype));
   CAIRN_ASSIGN_OR_RETURN(options.device, ParseDevice(context.device));
   options.threads = context.threads;
+  if (torchscript) options.torch_script = TorchScript::kRun;
   return options;
 }
 

@@ -11,9 +11,15 @@
 
 namespace cairn {
 
-// How the weights of a job are loaded: `dtype` is "float32" or "bfloat16".
+// How the weights of a job are loaded, by its spec (EvaluateSpec, SearchSpec).
 absl::StatusOr<LoadOptions> LoadOptionsOf(const std::string& dtype,
+                                          bool torchscript,
                                           const JobContext& context);
+template <typename Spec>
+absl::StatusOr<LoadOptions> LoadOptionsOf(const Spec& spec,
+                                          const JobContext& context) {
+  return LoadOptionsOf(spec.dtype(), spec.torchscript(), context);
+}
 
 // Sets every parameter that `update` touches to what `weights` holds plus the
 // update's change against its own base, in float32.

@@ -219,13 +219,13 @@ absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
         updates.emplace_back(),
         OpenJobUpdate(spec.updates(i), static_cast<size_t>(i), context));
   }
-  CAIRN_ASSIGN_OR_RETURN(LoadOptions options,
-                         LoadOptionsOf(spec.dtype(), context));
+  CAIRN_ASSIGN_OR_RETURN(LoadOptions options, LoadOptionsOf(spec, context));
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
                          LoadModel(head.checkpoint, options));
   CAIRN_ASSIGN_OR_RETURN(
       SuiteScorer scorer,
-      SuiteScorer::Open(spec.suites(), *model, RoundsOf(spec), context));
+      SuiteScorer::Open(spec.suites(), *model, head.checkpoint.files(),
+                        RoundsOf(spec), context));
   v1::SearchResult result;
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::SplitScores> base,
                          scorer.Score(*model, Which::kBaseUnknown, "the head"));

@@ -60,7 +60,9 @@ absl::StatusOr<std::unique_ptr<Task>> OpenPart(const v1::SuiteInput& input,
 }  // namespace
 
 absl::StatusOr<SuiteScorer> SuiteScorer::Open(const Suites& suites,
-                                              const Model& model, int rounds,
+                                              const Model& model,
+                                              const FileMap& model_files,
+                                              int rounds,
                                               const JobContext& context) {
   SuiteScorer scorer(context);
   for (int i = 0; i < suites.size(); ++i) {
@@ -70,7 +72,7 @@ absl::StatusOr<SuiteScorer> SuiteScorer::Open(const Suites& suites,
     if (!opened.ok()) return Annotate(opened.status(), input.suite());
     auto suite = std::make_shared<const Suite>(*std::move(opened));
     for (const std::string& split : input.splits()) {
-      auto task = OpenTask(*suite, split, model);
+      auto task = OpenTask(*suite, split, model, model_files);
       if (!task.ok()) return Annotate(task.status(), input.suite());
       CAIRN_RETURN_IF_ERROR(Annotate((*task)->CheckFits(model), input.suite()));
       CAIRN_ASSIGN_OR_RETURN(auto part, OpenPart(input, **task));
@@ -133,9 +135,10 @@ absl::StatusOr<v1::SplitScores> SuiteScorer::ScoreSplit(
   bool has_groups = false;
   for (const ItemScore& item : report->items) {
     const bool is_graded = item.is_correct.has_value();
-    scores.add_scores(is_graded ? (*item.is_correct ? 1.0 : 0.0)
-                                : item.logprob_sum);
-    scores.add_tokens(is_graded ? 1 : item.tokens);
+    scores.add_scores(item.points.has_value() ? *item.points
+                      : is_graded             ? (*item.is_correct ? 1.0 : 0.0)
+                                              : item.logprob_sum);
+    scores.add_tokens(is_graded || item.points.has_value() ? 1 : item.tokens);
     has_groups |= !item.group.empty();
   }
   if (has_groups) {

@@ -25,10 +25,12 @@ class SuiteScorer {
   enum class Which { kAll, kBaseUnknown };
 
   // `suites` and `context` outlive it. `model` is any that will be scored:
-  // every item is checked to fit it. `rounds`: how often every suite will be
-  // scored, for progress.
+  // every item is checked to fit it; it comes from `model_files`. `rounds`: how
+  // often every suite will be scored, for progress.
   static absl::StatusOr<SuiteScorer> Open(const Suites& suites,
-                                          const Model& model, int rounds,
+                                          const Model& model,
+                                          const FileMap& model_files,
+                                          int rounds,
                                           const JobContext& context);
 
   // True when Score() with kBaseUnknown has nothing to do.

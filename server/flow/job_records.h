@@ -46,6 +46,12 @@ v1::SuiteInput MakeSuiteInput(const store::v1::SuiteRecord& suite,
                               const std::vector<std::string>& splits);
 // The policy's arithmetic for scores; "float32" when it names none.
 std::string EvalDtype(const v1::Policy& policy);
+// How a job that scores computes, by the policy.
+template <typename Spec>
+void SetComputation(const v1::Policy& policy, Spec& spec) {
+  spec.set_dtype(EvalDtype(policy));
+  spec.set_torchscript(policy.torchscript());
+}
 // Digest of the weights of an input.
 std::string DigestOf(const v1::ModelInput& input);
 

@@ -194,6 +194,10 @@ absl::Status CheckPolicy(const v1::Policy& p) {
     return Wrong("default_license", absl::StrCat("'", p.default_license(), "'"),
                  "'none' or one of licenses");
   }
+  if (p.torchscript() && p.eval_dtype() != "float32") {
+    return Wrong("torchscript", "true",
+                 "false unless eval_dtype is float32, in which it runs");
+  }
   if (p.confirmations() < 1 || p.confirmations() > 2) {
     return Wrong("confirmations", absl::StrCat(p.confirmations()), "1 or 2");
   }
@@ -211,7 +215,8 @@ absl::StatusOr<v1::Policy> CompletePolicy(v1::Policy policy) {
 double PolicyMargin(const v1::Policy& policy, absl::string_view metric,
                     bool is_protected) {
   if (!is_protected) return policy.unprotected_margin();
-  bool is_accuracy = metric == "exact_match" ||
+  // r2, too, is a mean of points.
+  bool is_accuracy = metric == "exact_match" || metric == "r2" ||
                      metric.substr(0, 3) == absl::string_view("acc");
   return is_accuracy ? policy.margin().accuracy()
                      : policy.margin().perplexity();

@@ -116,6 +116,33 @@ void HideAnswers(v1::Contribution& view) {
   }
   for (v1::Verdict& verdict : *view.mutable_verdicts()) {
     if (verdict.stage() == "gate") verdict.clear_reasons();
+    if (verdict.stage() == "batch") {
+      auto& reasons = *verdict.mutable_reasons();
+      reasons.erase(std::remove_if(reasons.begin(), reasons.end(),
+                                   [](const v1::Reason& reason) {
+                                     return !reason.suite().empty();
+                                   }),
+                    reasons.end());
+    }
+  }
+}
+
+// What the gate said of a merge and a suite is charged to those whose
+// contributions were in it, and each reads it there; everybody may read which
+// sets passed.
+void HideAnswers(v1::Batch& view) {
+  for (v1::Reason& reason : *view.mutable_reasons()) {
+    reason.clear_measured();
+    if (reason.suite().empty()) continue;
+    reason.clear_suite();
+    reason.clear_limit();
+    reason.set_message(
+        "the gate refused the merge; authors see why at their contributions");
+  }
+  for (std::string& step : *view.mutable_bisection()) {
+    if (const size_t why = step.find(": fails: "); why != std::string::npos) {
+      step.resize(why + std::string(": fails").size());
+    }
   }
 }
 
@@ -179,9 +206,7 @@ absl::StatusOr<v1::Batch> ViewBatch(const HubReader& reader,
     if (view.has_attribution()) {
       *view.mutable_attribution() = Rounded(view.attribution());
     }
-    for (v1::Reason& reason : *view.mutable_reasons()) {
-      reason.clear_measured();
-    }
+    HideAnswers(view);
   }
   CAIRN_ASSIGN_OR_RETURN(std::string waiting_for,
                          JobWaitsFor(reader, workers, CurrentJob(record)));

@@ -38,6 +38,21 @@ double LogRising(double weight, int64_t count) {
   return std::lgamma(weight + static_cast<double>(count)) - std::lgamma(weight);
 }
 
+// Nats of a sequence of answers that are nearly always the same one: either
+// nothing else is ever said, or they come as from an urn in which the usual one
+// begins with the weight 1 and the other with 1/2; half the belief each.
+double NatsOfFlags(int64_t usual, int64_t other) {
+  const double urn = LogRising(1, usual) + LogRising(0.5, other) -
+                     LogRising(1.5, usual + other);
+  return other == 0 ? -std::log(0.5 + 0.5 * std::exp(urn))
+                    : std::log(2.0) - urn;
+}
+
+// Of a merge that failed: the suite got worse by its margin, is too small to
+// tell, or neither; it is or is not below the parent; the merge gained nothing
+// or did.
+constexpr double kMergeAnswers = 3 * 2 * 2;
+
 // The n-th part of 1, n from 1: n^-1.5 over the sum of them all, zeta(1.5). The
 // first of many pay little for those that may follow, and the last of
 // thousands is still worth a third more standard errors than an even part.
@@ -91,7 +106,10 @@ double ToldNats(const HoldoutRecord& told) {
       LogRising(2, told.attempts());
   const double nats =
       some == 0 ? -std::log(0.5 + 0.5 * std::exp(urn)) : std::log(2.0) - urn;
-  return nats + told.gain_nats();
+  return nats + told.gain_nats() +
+         NatsOfFlags(told.merges_passed(), told.merges_failed()) +
+         static_cast<double>(told.merges_failed()) * std::log(kMergeAnswers) +
+         NatsOfFlags(told.on_time(), told.late()) + told.late_nats();
 }
 
 ClaimOrder NextClaim(const HoldoutRecord& sum, const HoldoutRecord& told) {
@@ -188,6 +206,44 @@ absl::Status ChargeHoldout(HubTransaction& transaction,
     Tell(suites[i], decision, told, reports[i]);
     CAIRN_RETURN_IF_ERROR(transaction.Put(told));
     CAIRN_RETURN_IF_ERROR(transaction.Put(sum));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChargeMerge(HubTransaction& transaction,
+                         const std::set<std::string>& organisations,
+                         const std::vector<SuiteRecord>& suites,
+                         v1::Verdict::Decision decision) {
+  for (const std::string& organisation : organisations) {
+    for (const SuiteRecord& record : suites) {
+      CAIRN_ASSIGN_OR_RETURN(
+          auto told, FindHoldout(transaction, record.suite(), organisation));
+      if (decision == v1::Verdict::PASS) {
+        told.set_merges_passed(told.merges_passed() + 1);
+      } else {
+        told.set_merges_failed(told.merges_failed() + 1);
+      }
+      CAIRN_RETURN_IF_ERROR(transaction.Put(told));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChargeTime(HubTransaction& transaction,
+                        absl::string_view organisation,
+                        const std::vector<SuiteRecord>& suites,
+                        int64_t holds_missed) {
+  for (const SuiteRecord& record : suites) {
+    CAIRN_ASSIGN_OR_RETURN(
+        auto told, FindHoldout(transaction, record.suite(), organisation));
+    if (holds_missed == 0) {
+      told.set_on_time(told.on_time() + 1);
+    } else {
+      told.set_late(told.late() + 1);
+      told.set_late_nats(told.late_nats() +
+                         NatsOfCount(static_cast<double>(holds_missed - 1)));
+    }
+    CAIRN_RETURN_IF_ERROR(transaction.Put(told));
   }
   return absl::OkStatus();
 }

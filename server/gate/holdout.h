@@ -2,6 +2,7 @@
 #define CAIRN_SERVER_GATE_HOLDOUT_H_
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -84,6 +85,20 @@ absl::Status ChargeHoldout(HubTransaction& transaction,
                            const std::vector<GateSuite>& suites,
                            const GateDecision& decision,
                            std::vector<v1::Report>& reports);
+
+// Writes down that these organisations, whose contributions were merged, are
+// told what the gate said of the merge, which rests on these suites.
+absl::Status ChargeMerge(HubTransaction& transaction,
+                         const std::set<std::string>& organisations,
+                         const std::vector<store::v1::SuiteRecord>& suites,
+                         v1::Verdict::Decision decision);
+
+// Writes down when the organisation is told of an evaluation in parts:
+// `holds_missed` periods after the first time that was possible.
+absl::Status ChargeTime(HubTransaction& transaction,
+                        absl::string_view organisation,
+                        const std::vector<store::v1::SuiteRecord>& suites,
+                        int64_t holds_missed);
 
 // A suite with what is left of its gate split's budget.
 absl::StatusOr<v1::Suite> ViewSuite(const HubReader& reader, v1::Suite suite,

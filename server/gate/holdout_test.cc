@@ -71,6 +71,40 @@ TEST(HoldoutTest, CodeOfAnswersIsComplete) {
   EXPECT_GT(sum, 0.8) << "little of alpha is wasted";
 }
 
+// The same of what is said of merges and of when parts are told.
+TEST(HoldoutTest, CodeOfMergesAndOfTimesIsComplete) {
+  constexpr int kLength = 6;
+  double merges = 0, times = 0;
+  for (int history = 0; history < 1 << kLength; ++history) {
+    HoldoutRecord merged, timed;
+    int failed = 0;
+    for (int at = 0; at < kLength; ++at) {
+      const bool is_usual = (history >> at & 1) == 0;
+      failed += is_usual ? 0 : 1;
+      if (is_usual) {
+        merged.set_merges_passed(merged.merges_passed() + 1);
+        timed.set_on_time(timed.on_time() + 1);
+      } else {
+        merged.set_merges_failed(merged.merges_failed() + 1);
+        timed.set_late(timed.late() + 1);
+      }
+    }
+    // What a failed merge said is one of twelve answers.
+    merges += std::exp(-ToldNats(merged)) * std::pow(12, failed);
+    times += std::exp(-ToldNats(timed));
+  }
+  for (const double sum : {merges, times}) {
+    EXPECT_LE(sum, 1 + 1e-9);
+    EXPECT_GT(sum, 0.8) << "little of alpha is wasted";
+  }
+}
+
+TEST(HoldoutTest, MergesThatAlwaysPassCostAtMostAFactorOfTwo) {
+  HoldoutRecord told;
+  told.set_merges_passed(1000);
+  EXPECT_LE(ToldNats(told), std::log(2.0));
+}
+
 TEST(HoldoutTest, LevelsOfAnEpochAddUpToAtMostAlphaHoweverManyClaim) {
   for (size_t organisations : {1, 7, 2000}) {
     HoldoutRecord sum;

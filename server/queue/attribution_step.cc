@@ -71,7 +71,7 @@ absl::Status StartAttribution(HubTransaction& transaction,
   for (const SuiteRecord& suite : suites) {
     *search.add_suites() = MakeSuiteInput(suite, {"search"});
   }
-  search.set_dtype(EvalDtype(policy));
+  SetComputation(policy, search);
   search.set_attribute(true);
   search.set_leave_one_out(policy.attribution() == "full" &&
                            search.updates_size() > 1 &&

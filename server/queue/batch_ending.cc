@@ -154,8 +154,11 @@ absl::Status FailBatch(HubTransaction& transaction, BatchRecord& batch,
     *batch.mutable_batch()->add_reasons() = reason;
   }
   CAIRN_RETURN_IF_ERROR(transaction.Put(batch));
+  // What the gate said of a suite is not for everybody who watches.
   return Announce(transaction, batch, "batch.failed", batch.batch().name(),
-                  reasons.empty() ? "failed" : reasons.front().message());
+                  reasons.empty()                   ? "failed"
+                  : reasons.front().suite().empty() ? reasons.front().message()
+                                                    : "refused by the gate");
 }
 
 absl::Status FinishBatch(HubTransaction& transaction, BatchRecord& batch,

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "server/flow/contribution_state.h"
+#include "server/gate/contribution_view.h"
+#include "server/gate/holdout.h"
 #include "server/queue/batch_service.h"
 #include "server/queue/hub_line_service.h"
 #include "server/testing/pipeline_fixture.h"
@@ -20,6 +23,7 @@ using store::v1::TagRecord;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::Pipeline;
 using ::testing::SizeIs;
 
@@ -148,6 +152,46 @@ TEST_F(BatchStageTest, CulpritIsRejectedAndTheOthersAreReleased) {
                 .contributions_size(),
             3);
   EXPECT_FALSE(hub_.LastBatch().bisection().empty());
+}
+
+TEST_F(BatchStageTest, WhatTheGateSaidOfAMergeIsChargedToItsMembers) {
+  bad_ = {"b"};
+  hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"}, "users/alice");
+  hub_.AddContribution("b", v1::Contribution::QUEUED, {"c"}, "users/bob");
+  Start();
+  Settle();
+  ASSERT_EQ(hub_.State("b"), "REJECTED");
+  for (const char* suite : {"prose", "c"}) {
+    const auto about = hub_.Get<store::v1::SuiteRecord>(
+        absl::StrCat("models/m/suites/", suite, "/1"));
+    const HubSnapshot snapshot = hub_.store().Read();
+    const auto alice = *FindHoldout(snapshot, about.suite(), "users/alice");
+    const auto bob = *FindHoldout(snapshot, about.suite(), "users/bob");
+    // Both together; then each alone, and the one that failed again.
+    EXPECT_EQ(alice.merges_failed(), 1) << suite;
+    EXPECT_EQ(alice.merges_passed(), 1) << suite;
+    EXPECT_EQ(bob.merges_failed(), 3) << suite;
+    EXPECT_EQ(bob.merges_passed(), 0) << suite;
+    EXPECT_GT(ToldNats(bob), ToldNats(alice)) << suite;
+  }
+}
+
+TEST_F(BatchStageTest, OthersReadWhichMergesPassedAndNotWhy) {
+  bad_ = {"a"};
+  hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"});
+  Start();
+  Settle();
+  const auto batch = hub_.Get<store::v1::BatchRecord>(hub_.LastBatch().name());
+  ASSERT_FALSE(batch.batch().reasons().empty());
+  const auto exact =
+      *ViewBatch(hub_.store().Read(), hub_.jobs(), batch, Figures::kExact);
+  EXPECT_EQ(exact.reasons(0).suite(), "models/m/suites/prose");
+  const auto view =
+      *ViewBatch(hub_.store().Read(), hub_.jobs(), batch, Figures::kRounded);
+  EXPECT_EQ(view.reasons_size(), exact.reasons_size());
+  EXPECT_EQ(view.reasons(0).code(), exact.reasons(0).code());
+  EXPECT_EQ(view.bisection(0), "a: fails");
+  EXPECT_THAT(view.ShortDebugString(), Not(HasSubstr("prose")));
 }
 
 TEST_F(BatchStageTest, PairThatFailsTogetherIsSplitAndTheLaterHeld) {

@@ -8,6 +8,7 @@
 #include "core/tensor/tensor_manifest.h"
 #include "server/flow/contribution_state.h"
 #include "server/flow/reasons.h"
+#include "server/gate/holdout.h"
 
 namespace cairn {
 namespace {
@@ -167,7 +168,7 @@ v1::JobSpec MakeJudgeSpec(const v1::ModelInput& head,
   for (const SuiteRecord& suite : suites) {
     *work.add_suites() = MakeSuiteInput(suite, splits);
   }
-  work.set_dtype(EvalDtype(policy));
+  SetComputation(policy, work);
   return spec;
 }
 
@@ -223,6 +224,28 @@ absl::StatusOr<std::set<std::string>> ClaimsOf(
                   record.contribution().claims().end());
   }
   return claims;
+}
+
+absl::Status ChargeMembers(HubTransaction& transaction,
+                           const std::vector<std::string>& members,
+                           const JobRecord& job,
+                           v1::Verdict::Decision decision) {
+  std::set<std::string> organisations;
+  for (const std::string& name : members) {
+    CAIRN_ASSIGN_OR_RETURN(auto member,
+                           transaction.Get<ContributionRecord>(name));
+    CAIRN_ASSIGN_OR_RETURN(
+        std::string organisation,
+        OrganisationOf(transaction, member.contribution().author()));
+    organisations.insert(std::move(organisation));
+  }
+  std::vector<SuiteRecord> suites;
+  for (const v1::SuiteInput& input : job.spec().evaluate().suites()) {
+    CAIRN_ASSIGN_OR_RETURN(suites.emplace_back(),
+                           transaction.Get<SuiteRecord>(SuiteVersionName(
+                               input.suite(), input.version())));
+  }
+  return ChargeMerge(transaction, organisations, suites, decision);
 }
 
 }  // namespace cairn

@@ -71,6 +71,13 @@ absl::Status RememberCandidateScores(HubTransaction& transaction,
 absl::StatusOr<std::set<std::string>> ClaimsOf(
     const HubReader& reader, const std::vector<std::string>& contributions);
 
+// Charges what the gate said of a merge, which `job` scored, to those whose
+// contributions are in it: their authors are told.
+absl::Status ChargeMembers(HubTransaction& transaction,
+                           const std::vector<std::string>& members,
+                           const store::v1::JobRecord& job,
+                           v1::Verdict::Decision decision);
+
 }  // namespace cairn
 
 #endif  // CAIRN_SERVER_QUEUE_CANDIDATE_H_

@@ -145,7 +145,7 @@ absl::StatusOr<bool> MergeFlow::Form(BatchRecord batch) {
     for (const SuiteRecord& suite : suites) {
       *search.add_suites() = MakeSuiteInput(suite, {"search"});
     }
-    search.set_dtype(EvalDtype(policy));
+    SetComputation(policy, search);
   }
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     BatchRecord next = batch;
@@ -332,6 +332,8 @@ absl::StatusOr<bool> MergeFlow::TakeVerdict(BatchRecord batch, int at,
     BatchRecord next = batch;
     CAIRN_RETURN_IF_ERROR(
         RememberCandidateScores(transaction, outcome.job, outcome.result));
+    CAIRN_RETURN_IF_ERROR(
+        ChargeMembers(transaction, members, outcome.job, decision.decision));
     return transaction.Put(next);
   });
   if (!committed.ok()) return committed;

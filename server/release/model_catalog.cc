@@ -9,6 +9,7 @@
 #include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/release/file_policy.h"
 #include "server/auth/permission.h"
 #include "server/flow/blob_ownership.h"
 #include "server/flow/contribution_state.h"
@@ -113,6 +114,22 @@ absl::Status PutModel(HubTransaction& txn, const Caller& caller,
   return txn.AppendEvent(name.full(), std::move(event));
 }
 
+// TorchScript is code: the maintainer says that it is wanted.
+absl::Status CheckCode(const CheckpointFiles& checkpoint,
+                       const v1::Policy& policy) {
+  for (const v1::File& file : checkpoint.files) {
+    if (file.path() != kTorchScriptFile || policy.torchscript()) continue;
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "FORBIDDEN_FILE",
+        absl::StrCat(kTorchScriptFile,
+                     " is code, which workers would run; leave it out, or "
+                     "create the model with `torchscript: true` in its "
+                     "policy"),
+        {{"file", kTorchScriptFile}});
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Model> ModelCatalog::Create(
@@ -155,6 +172,7 @@ absl::StatusOr<v1::Model> ModelCatalog::Make(
   CAIRN_RETURN_IF_ERROR(CheckLicense(request.license()));
   CAIRN_ASSIGN_OR_RETURN(v1::Policy policy, CompletePolicy(request.policy()));
   CAIRN_ASSIGN_OR_RETURN(CheckpointFiles checkpoint, load(snapshot));
+  CAIRN_RETURN_IF_ERROR(CheckCode(checkpoint, policy));
   ReleaseContent content{.model = name,
                          .version = ReleaseVersion(),
                          .origin = ReleaseRecord::IMPORTED,
@@ -165,7 +183,8 @@ absl::StatusOr<v1::Model> ModelCatalog::Make(
                          .added = {},
                          .merge_record = std::nullopt,
                          .reports = {},
-                         .license = request.license()};
+                         .license = request.license(),
+                         .attribution = std::nullopt};
   CAIRN_ASSIGN_OR_RETURN(
       ReleaseRecord release,
       BuildRelease(blobs_, signer_, content, store_.clock().Now()));

@@ -262,5 +262,30 @@ TEST_F(ModelCatalogTest, PolicyIsReplacedByCompareAndSwap) {
   EXPECT_EQ(GetReason(stale.status())->code, "ETAG_MISMATCH");
 }
 
+TEST_F(ModelCatalogTest, TorchScriptNeedsThePolicy) {
+  auto request = SmallModel("tiny");
+  *request.add_files() = AddFile("torchscript.pt", {"a module"});
+  const absl::Status refused = models_.Create(chief_, request).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  ASSERT_TRUE(GetReason(refused).has_value()) << refused;
+  EXPECT_EQ(GetReason(refused)->code, "FORBIDDEN_FILE");
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("torchscript: true"));
+  request.mutable_policy()->set_torchscript(true);
+  auto model = models_.Create(chief_, request);
+  ASSERT_TRUE(model.ok()) << model.status();
+  // It decides what is computed, and so what is evaluated and signed.
+  auto plain = models_.Create(chief_, SmallModel("plain"));
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  EXPECT_NE(
+      MustGet<store::v1::ReleaseRecord>(model->head()).release().digest(),
+      MustGet<store::v1::ReleaseRecord>(plain->head()).release().digest());
+  // Its arithmetic is float32.
+  request = SmallModel("other");
+  request.mutable_policy()->set_torchscript(true);
+  request.mutable_policy()->set_eval_dtype("bfloat16");
+  EXPECT_THAT(std::string(models_.Create(chief_, request).status().message()),
+              HasSubstr("torchscript"));
+}
+
 }  // namespace
 }  // namespace cairn

@@ -35,6 +35,9 @@ v1::ReleaseManifest DescribeRelease(const ReleaseContent& content,
   }
   out.mutable_reports()->Add(content.reports.begin(), content.reports.end());
   out.set_license(content.license);
+  if (content.attribution.has_value()) {
+    *out.mutable_attribution() = *content.attribution;
+  }
   *out.mutable_create_time() = ToTimestamp(now);
   return out;
 }
@@ -58,6 +61,9 @@ v1::Release PublicFace(const v1::ReleaseManifest& manifest,
   *out.mutable_create_time() = manifest.create_time();
   *out.add_signatures() = sealed.signature;
   out.set_license(manifest.license());
+  if (manifest.has_attribution()) {
+    *out.mutable_attribution() = manifest.attribution();
+  }
   out.set_tensor_manifest_sha256(manifest.tensor_manifest_sha256());
   return out;
 }

@@ -29,6 +29,7 @@ struct ReleaseContent {
   std::optional<v1::MergeRecord> merge_record;
   std::vector<v1::Report> reports;
   std::string license;
+  std::optional<v1::Attribution> attribution;  // where it was measured
 };
 
 // Computes the digest, signs the manifest and stores the TensorManifest and

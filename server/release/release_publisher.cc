@@ -184,16 +184,17 @@ absl::StatusOr<ReleaseRecord> ReleasePublisher::Build(
                          .added = publication.added,
                          .merge_record = std::nullopt,
                          .reports = publication.reports,
-                         .license = head.release().license()};
+                         .license = head.release().license(),
+                         .attribution = std::nullopt};
   if (publication.candidate.has_merge_record()) {
     content.merge_record = publication.candidate.merge_record();
+  }
+  if (publication.attribution.ByteSizeLong() > 0) {
+    content.attribution = publication.attribution;
   }
   CAIRN_ASSIGN_OR_RETURN(
       ReleaseRecord record,
       BuildRelease(blobs_, signer_, content, store_.clock().Now()));
-  if (publication.attribution.ByteSizeLong() > 0) {
-    *record.mutable_release()->mutable_attribution() = publication.attribution;
-  }
   record.mutable_line()->Add(publication.line.begin(), publication.line.end());
   if (record.line_size() > 0) {
     auto& last_step = *record.mutable_line(record.line_size() - 1);

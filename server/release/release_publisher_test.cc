@@ -1,6 +1,7 @@
 #include "server/release/release_publisher.h"
 
 #include "core/release/release_digest.h"
+#include "core/release/release_document.h"
 #include "core/tensor/tensor_manifest.h"
 #include "gmock/gmock.h"
 #include "server/release/file_assembly.h"
@@ -77,6 +78,36 @@ TEST_F(ReleasePublisherTest, CandidateBecomesTheNextMinorVersion) {
   EXPECT_EQ(stored.root_release(), kHead);
   EXPECT_THAT(stored.release().contributions(),
               ElementsAre("models/m/contributions/c1"));
+}
+
+TEST_F(ReleasePublisherTest, AttributionIsUnderTheSignature) {
+  Publication publication = Merge(5);
+  auto& member = *publication.attribution.add_members();
+  member.set_contribution("models/m/contributions/c1");
+  auto& effect = *member.add_effects();
+  effect.set_suite("models/m/suites/perl");
+  effect.set_gain(0.0125);
+  auto record = publisher_.Build(publication);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->release().attribution().SerializeAsString(),
+            publication.attribution.SerializeAsString());
+  v1::ReleaseManifest manifest;
+  ASSERT_TRUE(manifest.ParseFromString(record->manifest()));
+  EXPECT_EQ(manifest.attribution().SerializeAsString(),
+            publication.attribution.SerializeAsString());
+  const auto& files = record->files();
+  const std::string document =
+      *ReadAll(**OpenAssembled(blobs_, files[files.size() - 1]), 1 << 20);
+  auto verified = VerifyReleaseDocument(document, "");
+  ASSERT_TRUE(verified.ok()) << verified.status();
+  EXPECT_EQ(verified->attribution().members(0).effects(0).gain(), 0.0125);
+  // Nobody can praise a member more than the hub did.
+  std::string praised = document;
+  const size_t at = praised.rfind("0.0125");
+  ASSERT_NE(at, std::string::npos);
+  praised.replace(at, 6, "0.1125");
+  EXPECT_EQ(VerifyReleaseDocument(praised, "").status().code(),
+            absl::StatusCode::kDataLoss);
 }
 
 TEST_F(ReleasePublisherTest, FilesAreViewsThatShareWhatDidNotChange) {

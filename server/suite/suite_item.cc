@@ -1,6 +1,7 @@
 #include "server/suite/suite_item.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -22,7 +23,9 @@ enum class Type {
   kIdLists,  // at least two lists of ids, none empty
   kMask,     // 0 and 1
   kLabel,    // a whole number from 0
-  kCount,    // a whole number from 1
+  kNumber,
+  kTextOrTexts,  // a text, or a list of at least one
+  kCount,        // a whole number from 1
 };
 
 struct Field {
@@ -55,10 +58,19 @@ const std::vector<Kind>& Kinds() {
         {"token_type_ids", Type::kIds},
         {"pixel_values", Type::kText},
         {"label", Type::kLabel}}},
+      {"regression",
+       {"r2"},
+       {{"input_ids", Type::kIds},
+        {"attention_mask", Type::kMask},
+        {"token_type_ids", Type::kIds},
+        {"pixel_values", Type::kText},
+        {"target", Type::kNumber}}},
       {"generation",
        {"exact_match"},
        {{"context_ids", Type::kIds},
+        {"context", Type::kText},
         {"target_ids", Type::kIds},
+        {"target", Type::kTextOrTexts},
         {"max_new_tokens", Type::kCount}}},
   };
   return *kKinds;
@@ -123,6 +135,17 @@ absl::string_view Missing(Type type, const Json& value) {
     case Type::kLabel:
       fits = IsWhole(value, 0);
       wanted = "a whole number from 0";
+      break;
+    case Type::kNumber:
+      fits = value.is_number() && std::isfinite(value.get<double>());
+      wanted = "a finite number";
+      break;
+    case Type::kTextOrTexts:
+      fits = value.is_string() ||
+             (value.is_array() && !value.empty() &&
+              std::all_of(value.begin(), value.end(),
+                          [](const Json& v) { return v.is_string(); }));
+      wanted = "a text, or a list of some";
       break;
     case Type::kCount:
       fits = IsWhole(value, 1);
@@ -195,7 +218,9 @@ absl::Status CheckMultipleChoice(const Json& item, absl::string_view place) {
   CAIRN_RETURN_IF_ERROR(Need(item, {"label"}, place));
   bool has_ids = item.contains("choices_ids");
   if (has_ids) {
-    CAIRN_RETURN_IF_ERROR(Need(item, {"context_ids"}, place));
+    if (item.contains("context") == item.contains("context_ids")) {
+      return Wrong(place, "needs either context_ids or context");
+    }
   } else {
     CAIRN_RETURN_IF_ERROR(Need(item, {"context", "choices"}, place));
   }
@@ -210,8 +235,10 @@ absl::Status CheckMultipleChoice(const Json& item, absl::string_view place) {
   return absl::OkStatus();
 }
 
-absl::Status CheckClassification(const Json& item, absl::string_view place) {
-  CAIRN_RETURN_IF_ERROR(Need(item, {"label"}, place));
+// A text or an image, with the field `answer`.
+absl::Status CheckClassified(const Json& item, const char* answer,
+                             absl::string_view place) {
+  CAIRN_RETURN_IF_ERROR(Need(item, {answer}, place));
   if (item.contains("pixel_values") == item.contains("input_ids")) {
     return Wrong(place, "needs either input_ids or pixel_values");
   }
@@ -237,6 +264,7 @@ bool IsMetricOf(absl::string_view kind, absl::string_view metric) {
 }
 
 absl::StatusOr<SuiteItem> CheckSuiteItem(absl::string_view kind,
+                                         bool compares_texts,
                                          absl::string_view line,
                                          absl::string_view place) {
   const Kind* found = FindKind(kind);
@@ -251,9 +279,16 @@ absl::StatusOr<SuiteItem> CheckSuiteItem(absl::string_view kind,
   } else if (kind == "multiple_choice") {
     CAIRN_RETURN_IF_ERROR(CheckMultipleChoice(item, place));
   } else if (kind == "classification") {
-    CAIRN_RETURN_IF_ERROR(CheckClassification(item, place));
+    CAIRN_RETURN_IF_ERROR(CheckClassified(item, "label", place));
+  } else if (kind == "regression") {
+    CAIRN_RETURN_IF_ERROR(CheckClassified(item, "target", place));
   } else {
-    CAIRN_RETURN_IF_ERROR(Need(item, {"context_ids", "target_ids"}, place));
+    CAIRN_RETURN_IF_ERROR(Need(item, {"context_ids"}, place));
+    CAIRN_RETURN_IF_ERROR(
+        Need(item, {compares_texts ? "target" : "target_ids"}, place));
+    if (item.contains("target") == item.contains("target_ids")) {
+      return Wrong(place, "target and target_ids exclude each other");
+    }
   }
   SuiteItem out{.id = item["id"].get<std::string>(), .content = ""};
   item.erase("id");

@@ -8,7 +8,8 @@
 
 namespace cairn {
 
-// True for perplexity, multiple_choice, classification and generation.
+// True for perplexity, multiple_choice, classification, regression and
+// generation.
 bool IsSuiteKind(absl::string_view kind);
 // True for a metric that the kind has.
 bool IsMetricOf(absl::string_view kind, absl::string_view metric);
@@ -21,8 +22,9 @@ struct SuiteItem {
 
 // Checks one line of a split. INVALID_ARGUMENT with MALFORMED_FILE; the message
 // begins with `place` ("gate.jsonl:5") and names the field. `kind` is a suite
-// kind.
+// kind; of kind generation is said whether the suite compares texts.
 absl::StatusOr<SuiteItem> CheckSuiteItem(absl::string_view kind,
+                                         bool compares_texts,
                                          absl::string_view line,
                                          absl::string_view place);
 

@@ -15,6 +15,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/release/file_policy.h"
+#include "core/suite/text_rules.h"
 #include "server/suite/suite_item.h"
 
 namespace cairn {
@@ -73,9 +74,14 @@ absl::StatusOr<YAML::Node> LoadYaml(const std::string& text) {
 }
 
 absl::Status CheckKeys(const YAML::Node& root) {
-  static const auto* const kKeys = new std::set<std::string>{
-      "name",    "kind",   "metric",  "higher_is_better", "description",
-      "license", "splits", "classes", "prefix_ids",       "target_delimiter"};
+  static const auto* const kKeys =
+      new std::set<std::string>{"name",        "kind",
+                                "metric",      "higher_is_better",
+                                "description", "license",
+                                "splits",      "classes",
+                                "prefix_ids",  "target_delimiter",
+                                "until",       "filters",
+                                "exact_match"};
   if (!root.IsMap()) return Wrong(kSuiteFile, "is not a mapping");
   std::set<std::string> seen;
   for (const auto& entry : root) {
@@ -163,6 +169,26 @@ absl::Status CheckDetails(const YAML::Node& root, const FileMap& files,
   return absl::OkStatus();
 }
 
+// How generated texts are compared, if the suite says so.
+absl::Status CheckTextRules(const YAML::Node& root, SuiteDescription& out) {
+  TextRules rules;
+  for (const auto& entry : root) {
+    const std::string& key = entry.first.Scalar();
+    if (!TextRules::IsKey(key)) continue;
+    if (absl::Status read = rules.Read(key, entry.second); !read.ok()) {
+      return Wrong(kSuiteFile, read.message());
+    }
+    if (out.kind != "generation") {
+      return Wrong(kSuiteFile, absl::StrCat(key,
+                                            " is for kind generation, "
+                                            "not ",
+                                            out.kind));
+    }
+  }
+  out.compares_texts = rules.is_set();
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
   auto found = files.find(kSuiteFile);
   if (found == files.end()) {
@@ -183,7 +209,7 @@ absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
     return Wrong(kSuiteFile,
                  absl::StrCat("kind '", out.kind,
                               "' is none of perplexity, multiple_choice, "
-                              "classification and generation"));
+                              "classification, regression and generation"));
   }
   if (!IsMetricOf(out.kind, out.metric)) {
     return Wrong(kSuiteFile, absl::StrCat("metric '", out.metric,
@@ -197,6 +223,7 @@ absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
                      " it is ", out.higher_is_better ? "true" : "false"));
   }
   CAIRN_RETURN_IF_ERROR(CheckDetails(root, files, out));
+  CAIRN_RETURN_IF_ERROR(CheckTextRules(root, out));
   CAIRN_ASSIGN_OR_RETURN(out.splits, Splits(root, files));
   return out;
 }
@@ -205,9 +232,12 @@ absl::StatusOr<SuiteDescription> ReadDescription(const FileMap& files) {
 class SplitReader {
  public:
   // Adds the digest of every item to `digests`, unless it is null.
-  SplitReader(absl::string_view kind, absl::string_view path,
+  SplitReader(const SuiteDescription& suite, absl::string_view path,
               std::set<std::string>* digests)
-      : kind_(kind), path_(path), digests_(digests) {}
+      : kind_(suite.kind),
+        compares_texts_(suite.compares_texts),
+        path_(path),
+        digests_(digests) {}
 
   absl::Status Read(const ByteSource& source) {
     std::vector<char> tile(
@@ -250,7 +280,8 @@ class SplitReader {
     std::string line = std::move(line_);
     line_.clear();
     if (absl::StripAsciiWhitespace(line).empty()) return absl::OkStatus();
-    CAIRN_ASSIGN_OR_RETURN(SuiteItem item, CheckSuiteItem(kind_, line, place));
+    CAIRN_ASSIGN_OR_RETURN(SuiteItem item,
+                           CheckSuiteItem(kind_, compares_texts_, line, place));
     if (!ids_.insert(item.id).second) {
       return Wrong(place, absl::StrCat("id '", item.id, "' was used before"));
     }
@@ -260,6 +291,7 @@ class SplitReader {
   }
 
   const std::string kind_;
+  const bool compares_texts_;
   const std::string path_;
   std::set<std::string>* const digests_;
   std::string line_;
@@ -274,8 +306,7 @@ absl::StatusOr<SuiteDescription> ReadSuite(const FileMap& files) {
   CAIRN_RETURN_IF_ERROR(CheckFileNames(files));
   CAIRN_ASSIGN_OR_RETURN(SuiteDescription out, ReadDescription(files));
   for (const auto& [split, path] : out.splits) {
-    SplitReader reader(out.kind, path,
-                       split == "gate" ? &out.gate_items : nullptr);
+    SplitReader reader(out, path, split == "gate" ? &out.gate_items : nullptr);
     CAIRN_RETURN_IF_ERROR(reader.Read(*files.at(path)));
     out.split_items[split] = reader.items();
   }

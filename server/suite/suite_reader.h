@@ -20,6 +20,7 @@ struct SuiteDescription {
   std::string kind;
   std::string metric;
   bool higher_is_better = false;
+  bool compares_texts = false;  // of kind generation
   std::string description;
   std::string license;
   // search, gate, audit and, where there is one, dev -> file.

@@ -166,6 +166,14 @@ TEST(SuiteReaderTest, ChecksItemsOfOtherKinds) {
       {"generation", "exact_match",
        R"({"id":"1","context_ids":[1],"target_ids":[2],"max_new_tokens":0})",
        "a whole number from 1"},
+      {"generation", "exact_match",
+       R"({"id":"1","context_ids":[1],"target":"two"})",
+       "'target_ids' is missing"},
+      {"regression", "r2", R"({"id":"1","input_ids":[1],"target":0.5})", ""},
+      {"regression", "r2", R"({"id":"1","input_ids":[1],"label":1})",
+       "'label' is not a field"},
+      {"regression", "r2", R"({"id":"1","input_ids":[1],"target":"1"})",
+       "target must be a finite number"},
   };
   for (const auto& c : cases) {
     Texts texts = Whole();
@@ -184,6 +192,48 @@ TEST(SuiteReaderTest, ChecksItemsOfOtherKinds) {
           << c.item;
     }
   }
+}
+
+TEST(SuiteReaderTest, ChecksHowTextsAreCompared) {
+  const struct {
+    const char* keys;
+    const char* item;
+    const char* message;  // empty: fine
+  } cases[] = {
+      {"until: [stop]\nfilters: [{function: lowercase}]\n",
+       R"({"id":"1","context_ids":[1],"target":["one","two"]})", ""},
+      {"until: [stop]\n", R"({"id":"1","context_ids":[1],"target_ids":[2]})",
+       "'target' is missing"},
+      {"until: [stop]\n", R"({"id":"1","context_ids":[1],"target":[]})",
+       "target must be a text"},
+      {"filters: [{function: shout}]\n",
+       R"({"id":"1","context_ids":[1],"target":"a"})", "filters[0].function"},
+      {"exact_match: {regexes_to_ignore: [\"(\"]}\n",
+       R"({"id":"1","context_ids":[1],"target":"a"})", "regexes_to_ignore"},
+  };
+  for (const auto& c : cases) {
+    Texts texts = Whole();
+    texts["suite.yaml"] =
+        absl::StrCat(absl::StrReplaceAll(
+                         kYaml, {{"kind: perplexity", "kind: generation"},
+                                 {"metric: perplexity", "metric: exact_match"},
+                                 {"better: false", "better: true"}}),
+                     c.keys);
+    for (const char* split : {"s.jsonl", "g.jsonl", "a.jsonl"}) {
+      texts[split] = c.item;
+    }
+    const absl::Status status = ReadSuite(Open(texts)).status();
+    if (c.message[0] == '\0') {
+      EXPECT_TRUE(status.ok()) << status;
+    } else {
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_THAT(std::string(status.message()), HasSubstr(c.message));
+    }
+  }
+  Texts texts = Whole();
+  texts["suite.yaml"] = absl::StrCat(kYaml, "until: [stop]\n");
+  EXPECT_THAT(std::string(ReadSuite(Open(texts)).status().message()),
+              HasSubstr("until is for kind generation"));
 }
 
 }  // namespace

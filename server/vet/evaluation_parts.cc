@@ -97,10 +97,14 @@ absl::StatusOr<v1::EvaluateResult> JoinLooks(
   return out;
 }
 
-absl::Time HoldUntil(const store::v1::JobRecord& first) {
+absl::Duration HoldPeriod(const store::v1::JobRecord& first) {
   const absl::Time began = FromTimestamp(first.lease().create_time());
   const absl::Time ended = FromTimestamp(first.update_time());
-  return began + (ended - began) * (kHoldFactor / kLooks[0].items);
+  return (ended - began) * (kHoldFactor / kLooks[0].items);
+}
+
+absl::Time HoldUntil(const store::v1::JobRecord& first) {
+  return FromTimestamp(first.lease().create_time()) + HoldPeriod(first);
 }
 
 }  // namespace cairn

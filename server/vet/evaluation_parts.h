@@ -35,9 +35,11 @@ absl::StatusOr<v1::EvaluateResult> JoinLooks(
     const v1::EvaluateSpec& first,
     const std::vector<v1::EvaluateResult>& looks);
 
-// Until when no decision of an evaluation in parts is told: as long as all of
-// it takes, and half as long again, by the time of its first job. It is fixed
-// before anything is decided, so that it tells nothing.
+// How long all of an evaluation in parts takes by the time of its first job,
+// and half as long again. It is fixed before anything is decided, so that it
+// tells nothing.
+absl::Duration HoldPeriod(const store::v1::JobRecord& first);
+// Until when no decision is told: a period after the first job began.
 absl::Time HoldUntil(const store::v1::JobRecord& first);
 
 }  // namespace cairn

@@ -199,6 +199,19 @@ absl::StatusOr<std::vector<GateSuite>> WithLevels(
   return pairs;
 }
 
+// A decision that is reached after the time at which it should have been told
+// waits for the next such time: when it is told says no more than how many were
+// missed, which is charged.
+void HoldLonger(absl::Time now, ContributionRecord& record) {
+  if (record.look_decided()) return;
+  const absl::Time hold = FromTimestamp(record.hold_until());
+  const absl::Duration period = absl::Milliseconds(record.hold_period_ms());
+  if (now < hold || period <= absl::ZeroDuration()) return;
+  const int64_t missed = (now - hold) / period + 1;
+  *record.mutable_hold_until() = ToTimestamp(hold + missed * period);
+  record.set_holds_missed(record.holds_missed() + missed);
+}
+
 // Decides on what was measured, charges what the decision tells, and adds the
 // reports to the contribution. nullopt when more must be measured.
 absl::StatusOr<std::optional<GateDecision>> Decide(
@@ -219,10 +232,11 @@ absl::StatusOr<std::optional<GateDecision>> Decide(
   std::optional<GateDecision> decision;
   if (evaluated.is_in_parts) {
     decision = DecideLook(pairs, alpha, on_canary, evaluated.look);
-    if (!decision.has_value() ||
-        transaction.now() < FromTimestamp(record.hold_until())) {
-      return decision;
-    }
+    if (!decision.has_value()) return decision;
+    HoldLonger(transaction.now(), record);
+    if (transaction.now() < FromTimestamp(record.hold_until())) return decision;
+    CAIRN_RETURN_IF_ERROR(ChargeTime(transaction, organisation,
+                                     evaluated.suites, record.holds_missed()));
     pairs = AtLook(pairs, evaluated.look);
     alpha *= kLooks[evaluated.look].level;
   } else {
@@ -285,6 +299,8 @@ absl::Status Conclude(HubTransaction& transaction, const GateDecision& decision,
   now.clear_look_jobs();
   now.clear_hold_until();
   now.clear_look_decided();
+  now.clear_hold_period_ms();
+  now.clear_holds_missed();
   now.set_undecided(decision.decision == v1::Verdict::REVIEW);
   if (decision.decision != v1::Verdict::FAIL) {
     CAIRN_RETURN_IF_ERROR(
@@ -372,7 +388,7 @@ absl::StatusOr<bool> GateStage::StartEvaluation(
     for (const SuiteRecord& suite : suites) {
       *spec.add_suites() = MakeSuiteInput(suite, {kGateSplit});
     }
-    spec.set_dtype(EvalDtype(model.model().policy()));
+    SetComputation(model.model().policy(), spec);
     CAIRN_RETURN_IF_ERROR(
         AskForFirstLook(transaction, model.model().policy(), spec));
     CAIRN_ASSIGN_OR_RETURN(*now.mutable_job(),
@@ -418,6 +434,7 @@ absl::StatusOr<bool> GateStage::FinishEvaluation(
                                          evaluated.result.base()));
     if (evaluated.is_in_parts && !now.has_hold_until()) {
       *now.mutable_hold_until() = ToTimestamp(HoldUntil(*job));
+      now.set_hold_period_ms(absl::ToInt64Milliseconds(HoldPeriod(*job)));
     }
     CAIRN_ASSIGN_OR_RETURN(auto decision, Decide(transaction, evaluated, now));
     now.set_look_decided(decision.has_value());

@@ -368,6 +368,34 @@ TEST_F(GateStageInPartsTest, TimeTellsNothingOfWhenItWasDecided) {
   EXPECT_EQ(hub_.State("late"), "QUEUED");
 }
 
+TEST_F(GateStageInPartsTest, WhatIsLateIsToldAtTheNextTimeAndCharged) {
+  int jobs = 0;
+  hub_.failure = [&](const v1::JobSpec&) {
+    // The second part waits long for a worker.
+    hub_.clock().Advance(absl::Seconds(jobs++ == 1 ? 100 : 10));
+    return std::optional<v1::JobFailure>();
+  };
+  const absl::Time began = hub_.clock().Now();
+  Push("late", 0.001);
+  EXPECT_THAT(ItemsAsked(), ElementsAre(12, 12, 24));
+  EXPECT_EQ(hub_.clock().Now() - began, absl::Seconds(120));
+  // Periods of 60 seconds end at 60, 120, 180: this one is told at 180.
+  EXPECT_EQ(hub_.State("late"), "SCREENED");
+  hub_.clock().Advance(absl::Seconds(59));
+  Settle();
+  EXPECT_EQ(hub_.State("late"), "SCREENED");
+  hub_.clock().Advance(absl::Seconds(1));
+  Settle();
+  EXPECT_EQ(hub_.State("late"), "QUEUED");
+  const auto told = *FindHoldout(
+      hub_.store().Read(), hub_.Get<SuiteRecord>("models/m/suites/c/1").suite(),
+      "users/late");
+  EXPECT_EQ(told.late(), 1);
+  EXPECT_EQ(told.on_time(), 0);
+  EXPECT_GT(told.late_nats(), 0);
+  EXPECT_GT(ToldNats(told), told.late_nats());
+}
+
 TEST_F(GateStageInPartsTest, AnotherKindOfMachineBeginsAgainWithTheWhole) {
   // The first part was scored elsewhere, as it turns out at the last.
   hub_.failure = [this](const v1::JobSpec& spec) {

@@ -126,7 +126,7 @@ absl::StatusOr<bool> SuiteCheckStage::Start(const SuiteRecord& record) {
     v1::EvaluateSpec& spec = *request.spec.mutable_evaluate();
     *spec.mutable_base() = MakeModelInput(head);
     *spec.add_suites() = MakeSuiteInput(now, SplitsOf(now));
-    spec.set_dtype(EvalDtype(model.model().policy()));
+    SetComputation(model.model().policy(), spec);
     CAIRN_ASSIGN_OR_RETURN(*now.mutable_job(),
                            EnqueueJob(transaction, request));
     return transaction.Put(now);

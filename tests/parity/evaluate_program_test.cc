@@ -164,5 +164,37 @@ TEST_F(EvaluateProgram, WhatIsDamagedIsExitSeven) {
   ExpectRefused(Score(), 7, "model.safetensors");
 }
 
+TEST_F(EvaluateProgram, TorchScriptRunsInASandboxAndWhenAsked) {
+  const fs::path model = fs::path(std::getenv("CAIRN_SOURCE_DIR")) /
+                         "tests/testdata/torchscript/gptj";
+  // Ids of the suite go up to 40, the model's vocabulary to 30.
+  fs::path suite = scratch_ / "small";
+  fs::create_directory(suite);
+  std::ofstream(suite / "suite.yaml")
+      << "name: small\nkind: perplexity\nmetric: perplexity\n"
+         "splits: {gate: items.jsonl}\n";
+  std::ofstream(suite / "items.jsonl")
+      << "{\"id\": \"a\", \"input_ids\": [4, 5, 6, 7]}\n"
+         "{\"id\": \"b\", \"input_ids\": [30, 2, 9]}\n";
+  const std::vector<std::string> flags = {
+      "--json", "--model", model, "--suite", suite, "--per-item", rows_};
+  ExpectRefused(Run(flags), 1, "--torchscript");
+  std::vector<std::string> asked = flags;
+  asked.push_back("--torchscript");
+  const testing::ProcessResult run = Run(asked);
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Json report = Json::parse(run.out);
+  EXPECT_EQ(report["items"], 2);
+  EXPECT_EQ(report["tokens"], 5);
+  const std::string rows = *ReadFile(rows_);
+  asked.insert(asked.end(), {"--threads", "2", "--batch", "5"});
+  EXPECT_EQ(Json::parse(Run(asked).out), report);
+  EXPECT_EQ(*ReadFile(rows_), rows);
+  // Errors come through the sandbox as they are.
+  fs::remove(rows_);
+  asked.insert(asked.end(), {"--dtype", "bfloat16"});
+  ExpectRefused(Run(asked), 1, "float32");
+}
+
 }  // namespace
 }  // namespace cairn

@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
+#include "core/tensor/dtype.h"
+#include "core/tensor/safetensors.h"
 #include "core/update/fingerprint.h"
 #include "server/vet/fingerprint_record.h"
 
@@ -240,6 +243,43 @@ store::v1::FingerprintRecord Planter::Print(const Change& change) {
   record.mutable_contribution()->set_name(
       absl::StrCat("models/m/contributions/c", ++made_));
   return MakeFingerprintRecord(record, *print);
+}
+
+FileMap Planter::HonestFiles(std::optional<float> spoilt) {
+  const Change change = HonestChange();
+  std::vector<TensorSpec> specs;
+  std::map<std::string, std::vector<float>> values;
+  for (size_t at = 0; at < kLayers; ++at) {
+    const std::string module =
+        absl::StrCat("base_model.model.model.layers.", at, ".mlp");
+    const std::string a = module + ".lora_A.weight";
+    const std::string b = module + ".lora_B.weight";
+    specs.push_back(
+        {.name = a, .dtype = DType::kF32, .shape = {kRank, kWidth}});
+    specs.push_back(
+        {.name = b, .dtype = DType::kF32, .shape = {kWidth, kRank}});
+    values[a].assign(change[at].right.begin(), change[at].right.end());
+    values[b].assign(change[at].left.begin(), change[at].left.end());
+  }
+  if (spoilt.has_value()) {
+    auto tensor = values.begin();
+    std::advance(tensor, static_cast<int64_t>(random_() % values.size()));
+    tensor->second[random_() % tensor->second.size()] = *spoilt;
+  }
+  auto layout = LayOutSafetensors(specs, {{"format", "pt"}});
+  CAIRN_CHECK(layout.ok());
+  std::string file = layout->header;
+  for (const TensorEntry& tensor : layout->tensors) {
+    const std::vector<float>& from = values.at(tensor.name);
+    std::string bytes(from.size() * sizeof(float), '\0');
+    FromFloats(DType::kF32, from, absl::MakeSpan(bytes));
+    file += bytes;
+  }
+  return {{kAdapterConfigFile,
+           MakeMemorySource(absl::StrCat(
+               R"({"peft_type": "LORA", "target_modules": ["mlp"], "r": )",
+               kRank, R"(, "lora_alpha": )", kRank, "}"))},
+          {kAdapterWeightsFile, MakeMemorySource(std::move(file))}};
 }
 
 // The response of suites: near an honest update of gain g, c times the update

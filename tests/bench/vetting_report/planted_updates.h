@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cairn/store/v1/records.pb.h"
+#include "core/tensor/byte_source.h"
 #include "core/update/update.h"
 
 namespace cairn::bench {
@@ -55,6 +56,10 @@ class Planter {
   explicit Planter(uint64_t seed);
 
   PlantedUpdate Plant(bench::Plant plant);
+  // The files of an honest update as PEFT writes them; with `spoilt` in place
+  // of one value anywhere.
+  FileMap HonestFiles(std::optional<float> spoilt);
+
   // What was made last, where a copy or a twin is made of it.
   const PlantedUpdate& victim() const { return victim_; }
 

@@ -24,5 +24,6 @@ run null-margin-probing 'margin probing' "$campaigns"
 run null-hill-climbing 'hill climbing' "$campaigns"
 run overfit overfit "$campaigns"
 run plants plants "$campaigns"
+run non-finite non-finite "$campaigns"
 wait $!
 python3 tests/bench/vetting_report/report.py "$out"

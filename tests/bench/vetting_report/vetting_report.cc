@@ -5,13 +5,18 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/base/log.h"
 #include "server/gate/holdout.h"
 #include "server/gate/testing/campaign.h"
+#include "server/testing/pipeline_fixture.h"
+#include "server/vet/screen.h"
 #include "server/vet/weight_screen.h"
 #include "tests/bench/vetting_report/planted_updates.h"
 
@@ -236,6 +241,42 @@ Json RunPlants(int rounds, int items, uint64_t seed) {
   return out;
 }
 
+// Honest updates of which one value is no finite number, as files, through the
+// screen that every push meets before anything else is computed from it; and
+// as many that are whole.
+Json RunNonFinite(int rounds, uint64_t seed) {
+  Planter planter(seed);
+  testing::Pipeline hub;
+  const HubSnapshot snapshot = hub.store().Read();
+  const store::v1::ContributionRecord record;
+  const v1::TensorManifest base;
+  const v1::Policy policy;
+  const auto screen = MakeFiniteScreen();
+  const auto is_caught = [&](std::optional<float> spoilt) {
+    const auto update = OpenUpdate(planter.HonestFiles(spoilt));
+    CAIRN_CHECK(update.ok());
+    const auto reasons = screen->Inspect({.record = record,
+                                          .update = **update,
+                                          .base = base,
+                                          .policy = policy,
+                                          .reader = snapshot,
+                                          .blobs = hub.blobs()});
+    CAIRN_CHECK(reasons.ok());
+    return !reasons->empty();
+  };
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float values[] = {std::numeric_limits<float>::quiet_NaN(), kInfinity,
+                          -kInfinity};
+  int caught = 0, honest = 0;
+  for (int i = 0; i < rounds; ++i) {
+    caught += is_caught(values[i % 3]);
+    honest += is_caught(std::nullopt);
+  }
+  return {{"updates", rounds},
+          {"caught", static_cast<double>(caught) / rounds},
+          {"honest_caught", static_cast<double>(honest) / rounds}};
+}
+
 int Main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   const int campaigns = argc > 2 ? std::atoi(argv[2]) : 200;
@@ -250,10 +291,13 @@ int Main(int argc, char** argv) {
   } else if (what == "plants") {
     const uint64_t seed = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 2026;
     out = RunPlants(campaigns, 1000, seed);
+  } else if (what == "non-finite") {
+    out = RunNonFinite(campaigns, 2026);
   } else {
     std::fprintf(stderr,
                  "usage: vetting_report random|boosting|'margin probing'|"
-                 "'claim probing'|'hill climbing'|power|overfit|plants "
+                 "'claim probing'|'hill climbing'|power|overfit|plants|"
+                 "non-finite "
                  "[COUNT] [SEED]\n");
     return 2;
   }

@@ -1,4 +1,4 @@
-#include "merge/worker/job_process.h"
+#include "merge/process/job_process.h"
 
 #include <stdlib.h>
 

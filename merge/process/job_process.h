@@ -1,5 +1,5 @@
-#ifndef CAIRN_MERGE_WORKER_JOB_PROCESS_H_
-#define CAIRN_MERGE_WORKER_JOB_PROCESS_H_
+#ifndef CAIRN_MERGE_PROCESS_JOB_PROCESS_H_
+#define CAIRN_MERGE_PROCESS_JOB_PROCESS_H_
 
 #include <cstdint>
 #include <stop_token>
@@ -37,4 +37,4 @@ absl::Status RunJobProcess(const std::vector<std::string>& command,
 
 }  // namespace cairn
 
-#endif  // CAIRN_MERGE_WORKER_JOB_PROCESS_H_
+#endif  // CAIRN_MERGE_PROCESS_JOB_PROCESS_H_
