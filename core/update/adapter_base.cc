@@ -6,12 +6,22 @@
 #include "core/base/json_value.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/adapter_contents.h"
+#include "core/update/module_names.h"
 #include "core/update/update.h"
 
 namespace cairn {
 
 bool AdapterBase::Has(const std::string& name) const {
   return base_ != nullptr && FindTensor(*base_->tensors, name) != nullptr;
+}
+
+std::string AdapterBase::NameOf(const std::string& parameter) const {
+  if (base_ == nullptr) return NameInFiles(parameter);
+  for (const std::string& name :
+       {parameter, NameInFiles(parameter), NameInMemory(parameter)}) {
+    if (Has(name)) return name;
+  }
+  return parameter;
 }
 
 DType AdapterBase::DTypeOf(const std::string& name, DType otherwise) const {
@@ -32,8 +42,8 @@ absl::StatusOr<std::vector<int64_t>> AdapterBase::ShapeOf(
     return *std::move(implied);
   }
   const v1::Tensor* tensor = FindTensor(*base_->tensors, name);
-  const auto dtype = tensor == nullptr ? std::optional<DType>()
-                                       : ParseDType(tensor->dtype());
+  const auto dtype =
+      tensor == nullptr ? std::optional<DType>() : ParseDType(tensor->dtype());
   if (!dtype.has_value() || !IsNumeric(*dtype)) {
     return RefuseTensor(
         "UNKNOWN_TENSOR", entry.name,
@@ -46,9 +56,9 @@ absl::StatusOr<std::vector<int64_t>> AdapterBase::ShapeOf(
 }
 
 absl::Status AdapterBase::NeedsBase(const TensorEntry& entry) const {
-  return absl::FailedPreconditionError(absl::StrCat(
-      kAdapterWeightsFile, ": tensor ", JsonQuote(entry.name),
-      " does not say which shape it changes: name the base, too"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(kAdapterWeightsFile, ": tensor ", JsonQuote(entry.name),
+                   " does not say which shape it changes: name the base, too"));
 }
 
 }  // namespace cairn

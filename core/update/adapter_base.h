@@ -26,6 +26,9 @@ class AdapterBase {
   absl::string_view config_json() const { return base_->config_json; }
 
   bool Has(const std::string& name) const;
+  // The base's own name for a parameter that may go by the one that it has in
+  // memory; that of files where the base is unknown.
+  std::string NameOf(const std::string& parameter) const;
   DType DTypeOf(const std::string& name, DType otherwise) const;
   // The shape of a tensor that `entry` of an adapter's file changes:
   // UNKNOWN_TENSOR when the base has no such tensor of numbers,

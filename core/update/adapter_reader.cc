@@ -64,7 +64,7 @@ class AdapterReader {
     CAIRN_RETURN_IF_ERROR(CheckPatterns());
     CAIRN_RETURN_IF_ERROR(DropTiedHead());
     for (const auto& [name, entry] : contents_.whole) {
-      CAIRN_RETURN_IF_ERROR(Replace(name, *entry));
+      CAIRN_RETURN_IF_ERROR(Replace(base_.NameOf(name), *entry));
     }
     for (const auto& [name, module] : contents_.modules) {
       CAIRN_RETURN_IF_ERROR(AddModule(name, module));
@@ -97,8 +97,7 @@ class AdapterReader {
       return ReasonedError(
           absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED",
           absl::StrCat(kAdapterConfigFile, ": ", patterns,
-                       " patterns and names for ",
-                       contents_.modules.size(),
+                       " patterns and names for ", contents_.modules.size(),
                        " modules; their product may be at most ", kMatchesMax),
           {{"file", kAdapterConfigFile}});
     }
@@ -196,15 +195,15 @@ class AdapterReader {
     const bool is_resized = IsVocabulary(name) && entry.shape.size() == 2 &&
                             shape.size() == 2 && entry.shape[1] == shape[1];
     if (!is_resized) {
-      return RefuseTensor("SHAPE_MISMATCH", entry.name,
-                          absl::StrCat("has the shape ", ShapeText(entry.shape),
-                                       "; the base has ", name, " as ",
-                                       ShapeText(shape)));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", entry.name,
+          absl::StrCat("has the shape ", ShapeText(entry.shape),
+                       "; the base has ", name, " as ", ShapeText(shape)));
     }
     if (vocabulary_ == Vocabulary::kOfTheAdapter) {
       AddTensor({.name = name,
-                             .dtype = base_.DTypeOf(name, entry.dtype),
-                             .shape = entry.shape});
+                 .dtype = base_.DTypeOf(name, entry.dtype),
+                 .shape = entry.shape});
       plan_.config.vocab_size = entry.shape[0];
     } else if (entry.shape[0] > shape[0]) {
       return RefuseTensor(
@@ -269,10 +268,11 @@ class AdapterReader {
           : module.b != nullptr
               ? *module.b
               : *(module.bias ? module.bias : module.magnitude);
-      return RefuseTensor("MALFORMED_FILE", there.name,
-                          absl::StrCat("has no partner ",
-                                       module.a == nullptr ? "lora_A" : "lora_B",
-                                       ".weight of its module"));
+      return RefuseTensor(
+          "MALFORMED_FILE", there.name,
+          absl::StrCat("has no partner ",
+                       module.a == nullptr ? "lora_A" : "lora_B",
+                       ".weight of its module"));
     }
     if (config_.kind != AdapterKind::kLora) {
       return RefuseTensor("UNSUPPORTED", module.a->name,
@@ -281,15 +281,16 @@ class AdapterReader {
     CAIRN_RETURN_IF_ERROR(CheckFactor(*module.a));
     CAIRN_RETURN_IF_ERROR(CheckFactor(*module.b));
     const bool is_expert = !config_.target_parameters.empty() &&
-                           !base_.Has(name + ".weight") && !module.is_embedding;
+                           !base_.Has(base_.NameOf(name + ".weight")) &&
+                           !module.is_embedding;
     return is_expert ? AddExperts(name, module) : AddLora(name, module);
   }
 
   absl::Status CheckFactor(const TensorEntry& factor) const {
     const Shape& shape = factor.shape;
-    const bool is_factor = shape.size() >= 2 &&
-                           std::all_of(shape.begin(), shape.end(),
-                                       [](int64_t d) { return d > 0; });
+    const bool is_factor =
+        shape.size() >= 2 && std::all_of(shape.begin(), shape.end(),
+                                         [](int64_t d) { return d > 0; });
     if (is_factor) return absl::OkStatus();
     return RefuseTensor("SHAPE_MISMATCH", factor.name,
                         absl::StrCat("has the shape ", ShapeText(shape),
@@ -320,17 +321,17 @@ class AdapterReader {
                          : 2 * largest_dimension_;
     if (rank <= rank_max) return absl::OkStatus();
     return WithDetails(
-        RefuseTensor("LIMIT_EXCEEDED", module.a->name,
-                     absl::StrCat("has the rank ", rank,
-                                  "; at most twice the largest dimension of "
-                                  "the adapter's modules, and ",
-                                  kProductRankMax, " for DoRA, is allowed: ",
-                                  rank_max)),
+        RefuseTensor(
+            "LIMIT_EXCEEDED", module.a->name,
+            absl::StrCat("has the rank ", rank,
+                         "; at most twice the largest dimension of "
+                         "the adapter's modules, and ",
+                         kProductRankMax, " for DoRA, is allowed: ", rank_max)),
         {{"measured", absl::StrCat(rank)}, {"limit", absl::StrCat(rank_max)}});
   }
 
   absl::Status AddLora(const std::string& name, const Module& module) {
-    const std::string tensor = name + ".weight";
+    const std::string tensor = base_.NameOf(name + ".weight");
     const int64_t rank = config_.RankOf(name);
     CAIRN_RETURN_IF_ERROR(CheckRank(name, module, rank));
     const int64_t in = Tail(module.a->shape);
@@ -342,8 +343,8 @@ class AdapterReader {
     if (module.is_embedding || may_be_conv1d) implied = {in, out};
     CAIRN_ASSIGN_OR_RETURN(const Shape shape,
                            base_.ShapeOf(tensor, *module.a, implied));
-    const bool is_transposed = module.is_embedding ||
-                               (may_be_conv1d && shape == Shape{in, out});
+    const bool is_transposed =
+        module.is_embedding || (may_be_conv1d && shape == Shape{in, out});
     const int64_t rows = is_transposed ? in : out;
     const int64_t columns = is_transposed ? out : in;
     // A convolution's kernel has its own axes in A.
@@ -402,19 +403,19 @@ class AdapterReader {
       return RefuseTensor("UNSUPPORTED", module.bias->name,
                           "is a LoRA bias, but lora_bias is not set");
     }
-    const std::string bias = name + ".bias";
+    const std::string bias = base_.NameOf(name + ".bias");
     CAIRN_ASSIGN_OR_RETURN(
-        const Shape shape, base_.ShapeOf(bias, *module.bias, module.bias->shape));
+        const Shape shape,
+        base_.ShapeOf(bias, *module.bias, module.bias->shape));
     if (shape != module.bias->shape) {
-      return RefuseTensor("SHAPE_MISMATCH", module.bias->name,
-                          absl::StrCat("has the shape ",
-                                       ShapeText(module.bias->shape),
-                                       "; the base has ", bias, " as ",
-                                       ShapeText(shape)));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", module.bias->name,
+          absl::StrCat("has the shape ", ShapeText(module.bias->shape),
+                       "; the base has ", bias, " as ", ShapeText(shape)));
     }
-    AddStep(bias, shape,
-            cairn::AddStep{.added = *module.bias,
-                           .scale = config_.ScaleOf(name)});
+    AddStep(
+        bias, shape,
+        cairn::AddStep{.added = *module.bias, .scale = config_.ScaleOf(name)});
     return absl::OkStatus();
   }
 
@@ -442,10 +443,10 @@ class AdapterReader {
                                        rank, "; their shapes do not fit"));
     }
     if (rank > kProductRankMax) {
-      return RefuseTensor("LIMIT_EXCEEDED", module.a->name,
-                          absl::StrCat("has the rank ", rank, "; at most ",
-                                       kProductRankMax,
-                                       " is allowed for experts"));
+      return RefuseTensor(
+          "LIMIT_EXCEEDED", module.a->name,
+          absl::StrCat("has the rank ", rank, "; at most ", kProductRankMax,
+                       " is allowed for experts"));
     }
     if (base_.is_unknown()) return base_.NeedsBase(*module.a);
     ExpertsStep step = {.a = *module.a,
@@ -469,15 +470,16 @@ class AdapterReader {
     }
     for (const ExpertPart& part : parts) {
       step.part = part;
-      CAIRN_ASSIGN_OR_RETURN(const Shape shape,
-                             base_.ShapeOf(part.tensor, *module.a, std::nullopt));
+      CAIRN_ASSIGN_OR_RETURN(
+          const Shape shape,
+          base_.ShapeOf(part.tensor, *module.a, std::nullopt));
       AddStep(part.tensor, shape, step);
     }
     return absl::OkStatus();
   }
 
   absl::Status AddTokens(const std::string& name, const TensorEntry& entry) {
-    const std::string tensor = name + ".weight";
+    const std::string tensor = base_.NameOf(name + ".weight");
     CAIRN_ASSIGN_OR_RETURN(const Shape shape,
                            base_.ShapeOf(tensor, entry, std::nullopt));
     const std::vector<int64_t>* rows = nullptr;
@@ -507,7 +509,7 @@ class AdapterReader {
       return RefuseTensor("UNSUPPORTED", entry.name,
                           "belongs to IA3 in an adapter that is none");
     }
-    const std::string tensor = name + ".weight";
+    const std::string tensor = base_.NameOf(name + ".weight");
     CAIRN_ASSIGN_OR_RETURN(const Shape shape,
                            base_.ShapeOf(tensor, entry, std::nullopt));
     const bool is_feedforward = std::any_of(
@@ -520,16 +522,16 @@ class AdapterReader {
     // under fan_in_fan_out.
     const size_t axis = is_feedforward == config_.fan_in_fan_out ? 0 : 1;
     if (shape.size() < 2 || shape[axis] != count) {
-      return RefuseTensor("SHAPE_MISMATCH", entry.name,
-                          absl::StrCat("has ", count, " factors for axis ",
-                                       axis, " of ", tensor, ", which is ",
-                                       ShapeText(shape)));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", entry.name,
+          absl::StrCat("has ", count, " factors for axis ", axis, " of ",
+                       tensor, ", which is ", ShapeText(shape)));
     }
     int64_t inner = 1;
     for (size_t i = axis + 1; i < shape.size(); ++i) inner *= shape[i];
     plan_.not_additive = absl::StrCat("IA3 (", entry.name, ")");
     AddStep(tensor, shape, ScaleStep{.factors = entry, .inner = inner});
-    const std::string bias = name + ".bias";
+    const std::string bias = base_.NameOf(name + ".bias");
     if (is_feedforward || !base_.Has(bias)) return absl::OkStatus();
     CAIRN_ASSIGN_OR_RETURN(const Shape bias_shape,
                            base_.ShapeOf(bias, entry, std::nullopt));
@@ -550,18 +552,17 @@ class AdapterReader {
       return RefuseTensor("UNSUPPORTED", module.shira->name,
                           "belongs to SHiRA in an adapter that is none");
     }
-    const std::string tensor = name + ".weight";
+    const std::string tensor = base_.NameOf(name + ".weight");
     CAIRN_ASSIGN_OR_RETURN(const Shape shape,
                            base_.ShapeOf(tensor, *module.shira, std::nullopt));
     const int64_t count = module.shira->elements();
     if (shape.size() != 2 || module.shira_indices->shape != Shape{2, count}) {
-      return RefuseTensor("SHAPE_MISMATCH", module.shira_indices->name,
-                          absl::StrCat("has the shape ",
-                                       ShapeText(module.shira_indices->shape),
-                                       " for ", count, " values of ", tensor,
-                                       ", which is ", ShapeText(shape),
-                                       "; it must be [2, ", count,
-                                       "], and the tensor a matrix"));
+      return RefuseTensor(
+          "SHAPE_MISMATCH", module.shira_indices->name,
+          absl::StrCat("has the shape ", ShapeText(module.shira_indices->shape),
+                       " for ", count, " values of ", tensor, ", which is ",
+                       ShapeText(shape), "; it must be [2, ", count,
+                       "], and the tensor a matrix"));
     }
     AddStep(tensor, shape,
             ScatterStep{.indices = *module.shira_indices,
@@ -571,9 +572,8 @@ class AdapterReader {
     return absl::OkStatus();
   }
 
-  static constexpr const char* kEmbeddings[] = {"model.embed_tokens.weight",
-                                                "transformer.wte.weight",
-                                                "wte.weight"};
+  static constexpr const char* kEmbeddings[] = {
+      "model.embed_tokens.weight", "transformer.wte.weight", "wte.weight"};
 
   const AdapterFile file_;
   const AdapterConfig& config_;

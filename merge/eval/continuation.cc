@@ -10,13 +10,20 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "merge/kernel/row_kernels.h"
 #include "merge/tensor/torch_bridge.h"
 
 namespace cairn {
 namespace {
 
-// Positions whose logits are in memory at a time.
-constexpr int64_t kRows = 512;
+// Positions whose logits are in memory at a time. Fewer would have the head
+// read over and over, and beyond 32 MiB the system takes memory back, whose
+// pages are slow to get again.
+int64_t RowsAtATime(const LanguageModel& model) {
+  constexpr int64_t kBytes = 31 << 20;
+  const int64_t row = model.vocab_size() * static_cast<int64_t>(sizeof(float));
+  return std::clamp<int64_t>(kBytes / row, 128, 512);
+}
 
 absl::Status Overflow() {
   return ReasonedError(absl::StatusCode::kDataLoss, "NON_FINITE",
@@ -24,19 +31,38 @@ absl::Status Overflow() {
                        "weights are too large or damaged");
 }
 
+// Sum over the rows of logits [rows, vocab] of the log-probability of that
+// row's target.
+double SumPicked(const at::Tensor& logits, const at::Tensor& targets) {
+  if (!logits.is_cpu()) {
+    return at::log_softmax(logits, -1)
+        .gather(-1, targets.unsqueeze(-1))
+        .to(at::kDouble)
+        .sum()
+        .item<double>();
+  }
+  const at::Tensor packed = logits.contiguous();
+  const int64_t vocab = packed.size(1);
+  const float* row = packed.data_ptr<float>();
+  const int64_t* target = targets.data_ptr<int64_t>();
+  double sum = 0;
+  for (int64_t i = 0; i < packed.size(0); ++i, row += vocab) {
+    sum += row[target[i]] - LogSumExp(row, vocab);
+  }
+  return sum;
+}
+
 // Sum over the rows of `hidden` of the log-probability of that row's target.
 absl::StatusOr<double> SumLogprobs(const LanguageModel& model,
                                    const at::Tensor& hidden,
                                    const at::Tensor& targets) {
+  const int64_t step = RowsAtATime(model);
   double sum = 0;
-  for (int64_t row = 0; row < hidden.size(0); row += kRows) {
-    const int64_t rows = std::min(kRows, hidden.size(0) - row);
+  for (int64_t row = 0; row < hidden.size(0); row += step) {
+    const int64_t rows = std::min(step, hidden.size(0) - row);
     CAIRN_ASSIGN_OR_RETURN(const at::Tensor logits,
                            model.Logits(hidden.narrow(0, row, rows)));
-    const at::Tensor picked =
-        at::log_softmax(logits.to(at::kFloat), -1)
-            .gather(-1, targets.narrow(0, row, rows).unsqueeze(-1));
-    sum += picked.to(at::kDouble).sum().item<double>();
+    sum += SumPicked(logits.to(at::kFloat), targets.narrow(0, row, rows));
   }
   if (!std::isfinite(sum)) return Overflow();
   return sum;
@@ -119,15 +145,13 @@ absl::StatusOr<double> ScoreWhole(const LanguageModel& model, TokenIds context,
 absl::StatusOr<std::pair<int64_t, double>> MostLikely(
     const LanguageModel& model, const at::Tensor& hidden) {
   CAIRN_ASSIGN_OR_RETURN(const at::Tensor logits, model.Logits(hidden));
-  const at::Tensor scores = at::log_softmax(logits.to(at::kFloat), -1)
-                                .flatten()
-                                .to(at::kCPU)
-                                .contiguous();
+  const at::Tensor scores =
+      logits.to(at::kFloat).flatten().to(at::kCPU).contiguous();
   const float* begin = scores.data_ptr<float>();
   const float* best = std::max_element(begin, begin + scores.numel());
-  if (!std::isfinite(*best)) return Overflow();
-  return std::make_pair(static_cast<int64_t>(best - begin),
-                        static_cast<double>(*best));
+  const double logprob = *best - LogSumExp(begin, scores.numel());
+  if (!std::isfinite(logprob)) return Overflow();
+  return std::make_pair(static_cast<int64_t>(best - begin), logprob);
 }
 
 }  // namespace

@@ -6,6 +6,9 @@
 #include <limits>
 #include <vector>
 
+#include "merge/kernel/row_kernels.h"
+#include "merge/model/layers.h"
+
 namespace cairn {
 namespace {
 
@@ -50,8 +53,24 @@ void HideUnseen(const Block& block, int64_t window, at::Tensor& scores) {
   scores.narrow(-1, 0, width).add_(behind);
 }
 
-at::Tensor BlockScores(const at::Tensor& products, const Block& block,
-                       const AttentionOptions& options) {
+// Softmax, in place, of what each query sees of scores [..., rows, seen].
+void SoftmaxSeen(const Block& block, const AttentionOptions& options,
+                 at::Tensor& scores) {
+  const int64_t seen = scores.size(-1);
+  float* row = scores.data_ptr<float>();
+  for (int64_t i = 0; i < scores.numel() / seen; ++i, row += seen) {
+    int64_t begin = 0, end = seen;
+    if (options.is_causal) {
+      end = block.position - block.begin + i % block.rows + 1;
+      if (options.window != 0) begin = std::max(begin, end - options.window);
+    }
+    SoftmaxRange(row, begin, end, seen);
+  }
+}
+
+// What each query [..., rows, :] gives to the keys [..., seen] of its block.
+at::Tensor BlockWeights(const at::Tensor& products, const Block& block,
+                        const AttentionOptions& options) {
   at::Tensor scores = products.to(at::kFloat);
   if (options.softcap != 0) {
     scores = at::tanh(scores / options.softcap) * options.softcap;
@@ -62,8 +81,13 @@ at::Tensor BlockScores(const at::Tensor& products, const Block& block,
     if (bias.size(1) != 1) bias = bias.narrow(1, block.first, block.rows);
     scores = scores + bias;
   }
+  if (RunsOnKernels(scores)) {
+    scores = scores.contiguous();
+    SoftmaxSeen(block, options, scores);
+    return scores;
+  }
   if (options.is_causal) HideUnseen(block, options.window, scores);
-  return scores;
+  return at::softmax(scores, -1);
 }
 
 }  // namespace
@@ -89,8 +113,7 @@ at::Tensor Attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
             keys.narrow(2, block.begin, seen))
             .view({batch, heads, rows, seen});
     const at::Tensor weights =
-        at::softmax(BlockScores(products, block, options), -1)
-            .to(v.scalar_type());
+        BlockWeights(products, block, options).to(v.scalar_type());
     blocks.push_back(at::bmm(weights.view({pairs, group * rows, seen}),
                              values.narrow(1, block.begin, seen))
                          .view({batch, heads, rows, v.size(3)}));

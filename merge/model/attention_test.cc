@@ -1,6 +1,7 @@
 #include "merge/model/attention.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -44,11 +45,16 @@ void ExpectDefinition(int64_t queries, int64_t keys,
   const at::Tensor q = at::randn({2, 6, queries, 8}, at::kDouble);
   const at::Tensor k = at::randn({2, 2, keys, 8}, at::kDouble);
   const at::Tensor v = at::randn({2, 2, keys, 8}, at::kDouble);
-  const at::Tensor got =
-      Attend(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), options);
   const at::Tensor want = PlainAttention(q, k, v, options);
-  EXPECT_LT((got - want).abs().max().item<double>(), 1e-5)
-      << queries << " queries, " << keys << " keys, window " << options.window;
+  // Once as autograd could go back through it, and once on the kernels.
+  for (const bool has_gradients : {true, false}) {
+    const c10::AutoGradMode mode(has_gradients);
+    const at::Tensor got =
+        Attend(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), options);
+    EXPECT_LT((got - want).abs().max().item<double>(), 1e-5)
+        << queries << " queries, " << keys << " keys, window " << options.window
+        << (has_gradients ? "" : ", on the kernels");
+  }
 }
 
 TEST(AttentionTest, EqualsTheDefinitionAtEveryBlockEdge) {

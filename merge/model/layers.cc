@@ -1,12 +1,14 @@
 #include "merge/model/layers.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "merge/kernel/row_kernels.h"
 
 namespace cairn {
 namespace {
@@ -37,10 +39,36 @@ constexpr std::pair<absl::string_view, Activation> kActivations[] = {
     {"tanh", Tanh},
 };
 
+// x W^T + b of a single row x [..., in]: a product with a vector, since one of
+// matrices would first copy all of W.
+at::Tensor RowProduct(const at::Tensor& x, const at::Tensor& weight,
+                      const at::Tensor* bias) {
+  at::Tensor out = at::mv(weight, x.flatten());
+  if (bias != nullptr) out = out + *bias;
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return out.view(shape);
+}
+
+// Whether the rows of x, [B, T, width] in F32, lie `stride` apart throughout.
+bool HasRowsApart(const at::Tensor& x, int64_t stride) {
+  return x.scalar_type() == at::kFloat && x.dim() == 3 && x.stride(2) == 1 &&
+         x.stride(1) == stride &&
+         (x.size(0) == 1 || x.stride(0) == x.size(1) * stride);
+}
+
 }  // namespace
+
+bool RunsOnKernels(const at::Tensor& x) {
+  return x.is_cpu() && !c10::GradMode::is_enabled();
+}
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
   const at::Tensor in = x.to(weight->scalar_type());
+  const bool is_one_row = in.numel() == in.size(-1);
+  if (is_one_row && in.is_cpu() && in.scalar_type() == at::kFloat) {
+    return RowProduct(in, is_in_out ? weight->t() : *weight, bias);
+  }
   if (!is_in_out) return at::linear(in, *weight, OrNone(bias));
   const at::Tensor rows = in.reshape({-1, in.size(-1)});
   const at::Tensor out =
@@ -57,10 +85,20 @@ at::Tensor LayerNorm::operator()(const at::Tensor& x) const {
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
   const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor factors = gain->to(at::kFloat);
+  at::Tensor factors = gain->to(at::kFloat);
+  if (adds_one) factors = factors + 1;
+  if (RunsOnKernels(x)) {
+    const at::Tensor in = wide.contiguous();
+    at::Tensor out = at::empty(in.sizes(), in.options());
+    const int64_t width = in.size(-1);
+    RmsNormRows(in.data_ptr<float>(), factors.contiguous().data_ptr<float>(),
+                in.numel() / width, width, static_cast<float>(epsilon),
+                out.data_ptr<float>());
+    return out;
+  }
   const at::Tensor scale =
       at::rsqrt((wide * wide).mean(-1, /*keepdim=*/true) + epsilon);
-  return wide * scale * (adds_one ? factors + 1 : factors);
+  return wide * scale * factors;
 }
 
 at::Tensor Embed(const at::Tensor& table, const at::Tensor& ids) {
@@ -76,6 +114,21 @@ absl::StatusOr<Activation> FindActivation(absl::string_view key,
   }
   return UnsupportedConfig(absl::StrCat("`", key, "` `", name,
                                         "` is not supported; ", known, " are"));
+}
+
+at::Tensor ActivateGate(Activation activation, const at::Tensor& gate,
+                        const at::Tensor& up) {
+  const int64_t stride = gate.dim() == 3 ? gate.stride(1) : 0;
+  if (activation == Silu && RunsOnKernels(gate) && HasRowsApart(gate, stride) &&
+      HasRowsApart(up, stride)) {
+    at::Tensor out = at::empty(gate.sizes(), gate.options());
+    const int64_t width = gate.size(2);
+    SiluProductRows(gate.data_ptr<float>(), up.data_ptr<float>(),
+                    gate.size(0) * gate.size(1), width, stride,
+                    out.data_ptr<float>());
+    return out;
+  }
+  return activation(gate) * up;
 }
 
 at::Tensor SplitHeads(const at::Tensor& x, int64_t heads) {

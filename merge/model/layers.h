@@ -55,6 +55,14 @@ using Activation = at::Tensor (*)(const at::Tensor& x);
 absl::StatusOr<Activation> FindActivation(absl::string_view key,
                                           absl::string_view name);
 
+// activation(gate) * up, of tensors [B, T, width].
+at::Tensor ActivateGate(Activation activation, const at::Tensor& gate,
+                        const at::Tensor& up);
+
+// Whether x is computed on by the kernels of merge/kernel, which leave nothing
+// behind for autograd to go back through.
+bool RunsOnKernels(const at::Tensor& x);
+
 // [B, T, heads * dim] as [B, heads, T, dim].
 at::Tensor SplitHeads(const at::Tensor& x, int64_t heads);
 

@@ -1,6 +1,7 @@
 #include "merge/model/layers.h"
 
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,6 +29,22 @@ TEST(LinearTest, TakesBothLayoutsOfTheWeight) {
       1e-5);
 }
 
+TEST(LinearTest, OneRowGivesWhatItGivesAmongOthers) {
+  at::manual_seed(1);
+  const at::Tensor x = at::randn({2, 3, 5}), weight = at::randn({4, 5});
+  const at::Tensor turned = weight.t().contiguous(), bias = at::randn({4});
+  for (const at::Tensor* b : {&bias, static_cast<const at::Tensor*>(nullptr)}) {
+    const Linear plain = {.weight = &weight, .bias = b};
+    const Linear other = {.weight = &turned, .bias = b, .is_in_out = true};
+    const at::Tensor want = plain(x)[1].narrow(0, 2, 1);
+    const at::Tensor row = x.narrow(0, 1, 1).narrow(1, 2, 1);
+    for (const at::Tensor& got : {plain(row), other(row)}) {
+      EXPECT_EQ(got.sizes(), at::IntArrayRef({1, 1, 4}));
+      EXPECT_LT((got[0] - want).abs().max().item<float>(), 1e-5);
+    }
+  }
+}
+
 TEST(LinearTest, RoundsItsInputToTheTypeOfTheWeight) {
   const at::Tensor weight = at::ones({2, 3}, at::kBFloat16);
   EXPECT_EQ(Linear{.weight = &weight}(at::ones({1, 3})).scalar_type(),
@@ -42,8 +59,12 @@ TEST(NormTest, StaysInF32WhateverTheGains) {
   const at::Tensor rms = (x * x).mean(-1, true).sqrt();
   const RmsNorm norm = {.gain = &gain, .epsilon = 1e-12};
   const RmsNorm gemma = {.gain = &gain, .epsilon = 1e-12, .adds_one = true};
-  EXPECT_LT((norm(x) - x / rms * wide).abs().max().item<float>(), 1e-5);
-  EXPECT_LT((gemma(x) - x / rms * (1 + wide)).abs().max().item<float>(), 1e-5);
+  for (const bool has_gradients : {true, false}) {
+    const c10::AutoGradMode mode(has_gradients);
+    EXPECT_LT((norm(x) - x / rms * wide).abs().max().item<float>(), 1e-5);
+    EXPECT_LT((gemma(x) - x / rms * (1 + wide)).abs().max().item<float>(),
+              1e-5);
+  }
   const LayerNorm layer = {
       .gain = &gain, .bias = &gain, .width = 8, .epsilon = 1e-12};
   const at::Tensor centred = x - x.mean(-1, true);
@@ -53,6 +74,30 @@ TEST(NormTest, StaysInF32WhateverTheGains) {
                 .max()
                 .item<float>(),
             1e-5);
+}
+
+TEST(ActivateGateTest, IsTheProductInEveryLayout) {
+  at::manual_seed(3);
+  const at::Tensor both = at::randn({2, 5, 14});
+  const at::Tensor gate = both.narrow(-1, 0, 7), up = both.narrow(-1, 7, 7);
+  for (const char* name : {"silu", "gelu"}) {
+    const Activation activation = *FindActivation("hidden_act", name);
+    const at::Tensor want = activation(gate) * up;
+    for (const bool has_gradients : {true, false}) {
+      const c10::AutoGradMode mode(has_gradients);
+      for (const at::Tensor& got :
+           {ActivateGate(activation, gate, up),
+            ActivateGate(activation, gate.contiguous(), up.contiguous()),
+            ActivateGate(activation, gate.contiguous(), up),
+            ActivateGate(activation, gate.narrow(0, 0, 1),
+                         up.narrow(0, 0, 1))}) {
+        EXPECT_LT(
+            (got - want.narrow(0, 0, got.size(0))).abs().max().item<float>(),
+            1e-6)
+            << name;
+      }
+    }
+  }
 }
 
 TEST(ActivationTest, IsFoundByNameOrRefusedByName) {

@@ -164,12 +164,13 @@ at::Tensor Llama::RunAttention(const Layer& layer, const at::Tensor& x,
 
 at::Tensor Llama::RunMlp(const Layer& layer, const at::Tensor& x) const {
   if (!config_.has_fused_projections) {
-    return layer.down(config_.activation(layer.gate(x)) * layer.up(x));
+    return layer.down(
+        ActivateGate(config_.activation, layer.gate(x), layer.up(x)));
   }
   const int64_t inner = config_.intermediate_size;
   const at::Tensor both = layer.gate_up(x);
-  return layer.down(config_.activation(both.narrow(-1, 0, inner)) *
-                    both.narrow(-1, inner, inner));
+  return layer.down(ActivateGate(config_.activation, both.narrow(-1, 0, inner),
+                                 both.narrow(-1, inner, inner)));
 }
 
 at::Tensor Llama::RunLayers(const at::Tensor& ids, Memory* memory) const {

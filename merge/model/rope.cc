@@ -7,6 +7,9 @@
 #include <numbers>
 #include <vector>
 
+#include "merge/kernel/row_kernels.h"
+#include "merge/model/layers.h"
+
 namespace cairn {
 namespace {
 
@@ -120,6 +123,24 @@ at::Tensor Frequencies(const RopeConfig& rope, int64_t dim, int64_t longest,
   return InverseFrequencies(rope.theta, dim);
 }
 
+// ApplyRope of x [B, heads, length, head_dim] on the kernels.
+at::Tensor RotateHeads(const at::Tensor& x, const RopeTable& table) {
+  at::Tensor in = x.to(at::kFloat);
+  if (in.stride(3) != 1) in = in.contiguous();
+  at::Tensor out = at::empty(in.sizes(), in.options());
+  const at::Tensor cos = table.cos.contiguous(), sin = table.sin.contiguous();
+  float* row = out.data_ptr<float>();
+  const int64_t length = in.size(2), width = in.size(3);
+  for (int64_t b = 0; b < in.size(0); ++b) {
+    for (int64_t head = 0; head < in.size(1); ++head, row += length * width) {
+      RotateRows(in.data_ptr<float>() + b * in.stride(0) + head * in.stride(1),
+                 in.stride(2), cos.data_ptr<float>(), sin.data_ptr<float>(),
+                 length, cos.size(-1), width, row);
+    }
+  }
+  return out.to(x.scalar_type());
+}
+
 }  // namespace
 
 RopeTable MakeRopeTable(const RopeConfig& rope, int64_t dim, int64_t longest,
@@ -133,6 +154,7 @@ RopeTable MakeRopeTable(const RopeConfig& rope, int64_t dim, int64_t longest,
 }
 
 at::Tensor ApplyRope(const at::Tensor& x, const RopeTable& table) {
+  if (x.dim() == 4 && RunsOnKernels(x)) return RotateHeads(x, table);
   const int64_t half = table.cos.size(-1), rest = x.size(-1) - 2 * half;
   const at::Tensor first = x.narrow(-1, 0, half).to(at::kFloat);
   const at::Tensor second = x.narrow(-1, half, half).to(at::kFloat);

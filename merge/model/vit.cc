@@ -5,6 +5,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "core/base/status_macros.h"
 #include "merge/model/attention.h"
 #include "merge/model/families.h"
@@ -15,10 +16,35 @@ namespace {
 
 using Bias = ParameterScope::Bias;
 
+// What the modules of a layer are called.
+struct LayerNames {
+  const char* layers;
+  const char* q;
+  const char* k;
+  const char* v;
+  const char* attention_out;
+  const char* up;
+  const char* down;
+};
+
+constexpr LayerNames kNames = {"encoder.layer",
+                               "attention.attention.query",
+                               "attention.attention.key",
+                               "attention.attention.value",
+                               "attention.output.dense",
+                               "intermediate.dense",
+                               "output.dense"};
+// In files that were written with the names of memory in transformers 5.
+constexpr LayerNames kLaterNames = {"layers",           "attention.q_proj",
+                                    "attention.k_proj", "attention.v_proj",
+                                    "attention.o_proj", "mlp.fc1",
+                                    "mlp.fc2"};
+
 struct VitConfig {
   ImageShape image;
   int64_t labels = 0;
   std::string prefix;
+  LayerNames names = kNames;
   int64_t patch_height = 0;
   int64_t patch_width = 0;
   int64_t hidden = 0;
@@ -76,26 +102,23 @@ Vit::Vit(const VitConfig& config)
       {hidden, config.image.channels, config.patch_height, config.patch_width});
   patches_.bias = projection.Tensor("bias", {hidden});
   for (int64_t i = 0; i < config.layers; ++i) {
-    const ParameterScope scope = body.Under("encoder.layer", i);
+    const ParameterScope scope = body.Under(config.names.layers, i);
     const auto linear = [&](const char* name, int64_t in, int64_t out,
                             Bias bias) {
       return scope.MakeLinear(name, in, out, bias);
     };
-    layers_.push_back(
-        {.q = linear("attention.attention.query", hidden, hidden,
-                     config.qkv_bias),
-         .k =
-             linear("attention.attention.key", hidden, hidden, config.qkv_bias),
-         .v = linear("attention.attention.value", hidden, hidden,
-                     config.qkv_bias),
-         .attention_out =
-             linear("attention.output.dense", hidden, hidden, Bias::kOne),
-         .up = linear("intermediate.dense", hidden, inner, Bias::kOne),
-         .down = linear("output.dense", inner, hidden, Bias::kOne),
-         .attention_norm =
-             scope.MakeLayerNorm("layernorm_before", hidden, config.epsilon),
-         .mlp_norm =
-             scope.MakeLayerNorm("layernorm_after", hidden, config.epsilon)});
+    const LayerNames& names = config.names;
+    layers_.push_back({.q = linear(names.q, hidden, hidden, config.qkv_bias),
+                       .k = linear(names.k, hidden, hidden, config.qkv_bias),
+                       .v = linear(names.v, hidden, hidden, config.qkv_bias),
+                       .attention_out = linear(names.attention_out, hidden,
+                                               hidden, Bias::kOne),
+                       .up = linear(names.up, hidden, inner, Bias::kOne),
+                       .down = linear(names.down, inner, hidden, Bias::kOne),
+                       .attention_norm = scope.MakeLayerNorm(
+                           "layernorm_before", hidden, config.epsilon),
+                       .mlp_norm = scope.MakeLayerNorm(
+                           "layernorm_after", hidden, config.epsilon)});
   }
   final_norm_ = body.MakeLayerNorm("layernorm", hidden, config.epsilon);
   classifier_ =
@@ -130,6 +153,11 @@ absl::StatusOr<std::unique_ptr<Model>> MakeVit(absl::string_view,
   ConfigReader reader = config;
   VitConfig out;
   out.prefix = PrefixInUse(tensors, "vit.");
+  const auto first = tensors.lower_bound(out.prefix + "layers.");
+  if (first != tensors.end() &&
+      absl::StartsWith(first->first, out.prefix + "layers.")) {
+    out.names = kLaterNames;
+  }
   out.labels = ReadLabels(reader);
   out.image.channels = reader.Size("num_channels", 3);
   std::tie(out.image.height, out.image.width) =

@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/device_name.h"
+#include "merge/kernel/row_kernels.h"
 
 namespace cairn {
 namespace {
@@ -81,7 +82,7 @@ std::string DeviceClass(absl::string_view device) {
     return absl::StrCat("cuda", GpuModel(**index));
   }
   return absl::StrCat("cpu-", Architecture(), "-", InstructionSet(), "-",
-                      MatrixLibrary());
+                      MatrixLibrary(), "-", kKernelRevision);
 }
 
 }  // namespace cairn

@@ -28,7 +28,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeCandidate(
   if (spec.has_update()) {
     CAIRN_ASSIGN_OR_RETURN(JobUpdate update,
                            OpenJobUpdate(spec.update(), 0, context));
-    CAIRN_RETURN_IF_ERROR(SetUpdated(update, base.checkpoint, *model));
+    CAIRN_RETURN_IF_ERROR(
+        SetUpdated(update, base.checkpoint, context.threads, *model));
     return model;
   }
   CAIRN_ASSIGN_OR_RETURN(JobWeights weights,

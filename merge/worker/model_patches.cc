@@ -11,9 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
-#include "core/tensor/tensor_manifest.h"
 #include "core/tensor/float_kernels.h"
+#include "core/tensor/tensor_manifest.h"
 #include "merge/delta/update_delta.h"
+#include "merge/tensor/compute.h"
 #include "merge/tensor/torch_bridge.h"
 
 namespace cairn {
@@ -24,7 +25,8 @@ constexpr int64_t kTileElements = 1 << 18;
 
 absl::StatusOr<at::Tensor> UpdatedTensor(const JobUpdate& update,
                                          const Checkpoint& weights,
-                                         const std::string& name) {
+                                         const std::string& name,
+                                         at::ScalarType type) {
   const CheckpointTensor* entry = weights.Find(name);
   const TouchedTensor* touched = update.update->Find(name);
   if (entry == nullptr || entry->shape != touched->shape) {
@@ -54,7 +56,8 @@ absl::StatusOr<at::Tensor> UpdatedTensor(const JobUpdate& update,
     AddScaled(1.0f, tau,
               values.subspan(static_cast<size_t>(first), tau.size()));
   }
-  return tensor;
+  return CatchTorch(
+      "round", [&]() -> absl::StatusOr<at::Tensor> { return tensor.to(type); });
 }
 
 }  // namespace
@@ -72,12 +75,21 @@ absl::StatusOr<LoadOptions> LoadOptionsOf(const std::string& dtype,
 }
 
 absl::Status SetUpdated(const JobUpdate& update, const Checkpoint& weights,
-                        Model& model) {
+                        int threads, Model& model) {
   CAIRN_RETURN_IF_ERROR(CheckFits(*update.update, *update.base));
-  for (const TouchedTensor& touched : update.update->touched()) {
-    CAIRN_ASSIGN_OR_RETURN(at::Tensor tensor,
-                           UpdatedTensor(update, weights, touched.name));
-    CAIRN_RETURN_IF_ERROR(model.SetParameter(touched.name, tensor));
+  const std::vector<TouchedTensor>& touched = update.update->touched();
+  std::vector<at::Tensor> tuned(touched.size());
+  CAIRN_RETURN_IF_ERROR(ParallelFor(
+      threads, static_cast<int64_t>(touched.size()),
+      [&](int64_t i) -> absl::Status {
+        const size_t at = static_cast<size_t>(i);
+        CAIRN_ASSIGN_OR_RETURN(
+            tuned[at],
+            UpdatedTensor(update, weights, touched[at].name, model.dtype()));
+        return absl::OkStatus();
+      }));
+  for (size_t i = 0; i < touched.size(); ++i) {
+    CAIRN_RETURN_IF_ERROR(model.SetParameter(touched[i].name, tuned[i]));
   }
   return absl::OkStatus();
 }

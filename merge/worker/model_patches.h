@@ -22,9 +22,9 @@ absl::StatusOr<LoadOptions> LoadOptionsOf(const Spec& spec,
 }
 
 // Sets every parameter that `update` touches to what `weights` holds plus the
-// update's change against its own base, in float32.
+// update's change against its own base, in float32, whatever `threads`.
 absl::Status SetUpdated(const JobUpdate& update, const Checkpoint& weights,
-                        Model& model);
+                        int threads, Model& model);
 
 // Sets the parameters whose digests in `manifest` differ from those in
 // `loaded` (the manifest of what the model was loaded from) to what `weights`

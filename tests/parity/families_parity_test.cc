@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "core/base/file.h"
 #include "core/tensor/safetensors.h"
+#include "core/update/module_names.h"
 #include "merge/eval/continuation.h"
 #include "merge/model/load_model.h"
 #include "merge/tensor/torch_bridge.h"
@@ -32,6 +34,7 @@ class Golden {
     header_ = *SafetensorsHeader::Read(*file_, path);
   }
 
+  const std::string& directory() const { return directory_; }
   const Model& model() const { return *model_; }
   at::Tensor Read(const std::string& name) const {
     const TensorEntry* entry = header_.Find(name);
@@ -133,6 +136,25 @@ INSTANTIATE_TEST_SUITE_P(Goldens, TextFamily,
 TEST(ImageFamily, ClassifiesAsTransformersDoes) {
   const Golden golden("vit");
   ExpectNear(golden.model().image_classifier()->Classify(golden.Read("pixels")),
+             golden.Read("logits"));
+}
+
+// Files with the names that transformers 5 has in memory hold the same model.
+TEST(ImageFamily, KnowsItsParametersByEitherName) {
+  const Golden golden("vit");
+  ParameterMap parameters;
+  ShapeMap shapes;
+  for (const auto& [name, value] : golden.model().parameters()) {
+    const std::string other = NameInMemory(name);
+    parameters[other] = value;
+    shapes[other] = value.sizes().vec();
+  }
+  EXPECT_TRUE(shapes.contains("vit.layers.0.attention.q_proj.weight"));
+  const std::string config = *ReadFile(golden.directory() + "/config.json");
+  auto model = MakeModel(config, shapes);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_TRUE((*model)->Fill(std::move(parameters)).ok());
+  ExpectNear((*model)->image_classifier()->Classify(golden.Read("pixels")),
              golden.Read("logits"));
 }
 
