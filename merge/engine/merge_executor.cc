@@ -100,9 +100,8 @@ class Executor {
               .hex();
       uint64_t content = 0;
       (void)absl::SimpleHexAtoi(hex.substr(0, 16), &content);
-      task.inputs[k + 1].random_key =
-          RandomKey(static_cast<uint64_t>(request_.seed), content,
-                    planned.tensor->name);
+      task.inputs[k + 1].random_key = RandomKey(
+          static_cast<uint64_t>(request_.seed), content, planned.tensor->name);
     }
     CAIRN_RETURN_IF_ERROR(AddStatistics(plan_, planned, strategy_.method(),
                                         participants, task, nullptr));
@@ -111,9 +110,8 @@ class Executor {
 
   absl::Status MergeTensor(const PlannedTensor& planned, Scratch& scratch,
                            TensorResult& result) {
-    CAIRN_ASSIGN_OR_RETURN(
-        const MergeDeltas deltas,
-        MergeDeltas::Open(plan_, planned, facts_.clips));
+    CAIRN_ASSIGN_OR_RETURN(const MergeDeltas deltas,
+                           MergeDeltas::Open(plan_, planned, facts_.clips));
     const std::vector<size_t> participants =
         ParticipantsOf(plan_, planned, strategy_);
     CAIRN_ASSIGN_OR_RETURN(MethodTask task, TaskOf(planned, participants));
@@ -125,41 +123,66 @@ class Executor {
     const int64_t step = TileElements(plan_.tile_elements, method->granule());
     result.survival.resize(plan_.inputs.size());
     Hasher hasher;
-    for (int pass = 0; pass <= method->passes(); ++pass) {
-      for (int64_t first = 0; first < elements; first += step) {
-        InputTile tile = {
-            .first = first,
-            .count = static_cast<size_t>(std::min(step, elements - first)),
-            .inputs = {zeros_.data()}};
-        CAIRN_RETURN_IF_ERROR(ReadTile(planned, deltas, participants, scratch, tile));
-        if (pass < method->passes()) {
-          method->Observe(pass, tile);
-          continue;
-        }
-        absl::Span<char> bytes(scratch.bytes.data(),
-                               tile.count * static_cast<size_t>(width));
-        CAIRN_RETURN_IF_ERROR(
-            MergeTile(planned, tile, *method, bytes, scratch, result.survival));
-        hasher.Update(absl::string_view(bytes.data(), bytes.size()));
-        CAIRN_RETURN_IF_ERROR(sink_(tensor, first * width, bytes));
-        if (progress_) {
-          progress_(bytes_done_ += static_cast<int64_t>(bytes.size()));
-        }
-      }
-      if (pass < method->passes()) {
-        CAIRN_RETURN_IF_ERROR(method->EndPass(pass));
+    for (int pass = 0; pass < method->passes(); ++pass) {
+      CAIRN_RETURN_IF_ERROR(RunPass(planned, pass, deltas, participants,
+                                    elements, step, *method, scratch));
+    }
+    for (int64_t first = 0; first < elements; first += step) {
+      CAIRN_ASSIGN_OR_RETURN(
+          const InputTile tile,
+          ReadTile(planned, deltas, participants, first,
+                   std::min(step, elements - first), scratch));
+      absl::Span<char> bytes(scratch.bytes.data(),
+                             tile.count * static_cast<size_t>(width));
+      CAIRN_RETURN_IF_ERROR(
+          MergeTile(planned, tile, *method, bytes, scratch, result.survival));
+      hasher.Update(absl::string_view(bytes.data(), bytes.size()));
+      CAIRN_RETURN_IF_ERROR(sink_(tensor, first * width, bytes));
+      if (progress_) {
+        progress_(bytes_done_ += static_cast<int64_t>(bytes.size()));
       }
     }
     result.sha256 = hasher.Finish();
     return absl::OkStatus();
   }
 
+  // Shows the method what a pass has to see.
+  absl::Status RunPass(const PlannedTensor& planned, int pass,
+                       const MergeDeltas& deltas,
+                       const std::vector<size_t>& participants,
+                       int64_t elements, int64_t step, TensorMethod& method,
+                       Scratch& scratch) const {
+    const PassScope scope = method.scope(pass);
+    const auto observe = [&](int64_t first, int64_t count) -> absl::Status {
+      CAIRN_ASSIGN_OR_RETURN(
+          const InputTile tile,
+          ReadTile(planned, deltas, participants, first,
+                   std::min(count, elements - first), scratch));
+      method.Observe(pass, tile);
+      return absl::OkStatus();
+    };
+    if (scope == PassScope::kLook && elements > step) {
+      for (int64_t first : LookPlaces(elements)) {
+        CAIRN_RETURN_IF_ERROR(observe(first, kLookElements));
+      }
+    } else if (scope != PassScope::kNone) {
+      for (int64_t first = 0; first < elements; first += step) {
+        CAIRN_RETURN_IF_ERROR(observe(first, step));
+      }
+    }
+    return method.EndPass(pass);
+  }
+
   // The deltas of those who change the tensor, zeros for the others; then what
   // they measured of it, where that is asked for.
-  absl::Status ReadTile(const PlannedTensor& planned,
-                        const MergeDeltas& deltas,
-                        const std::vector<size_t>& participants,
-                        Scratch& scratch, InputTile& tile) const {
+  absl::StatusOr<InputTile> ReadTile(const PlannedTensor& planned,
+                                     const MergeDeltas& deltas,
+                                     const std::vector<size_t>& participants,
+                                     int64_t first, int64_t count,
+                                     Scratch& scratch) const {
+    InputTile tile = {.first = first,
+                      .count = static_cast<size_t>(count),
+                      .inputs = {zeros_.data()}};
     size_t next = 0;
     for (size_t participant : participants) {
       if (next == deltas.size() || deltas.input(next) != participant) {
@@ -171,14 +194,14 @@ class Executor {
       tile.inputs.push_back(values.data());
       ++next;
     }
-    if (scratch.fishers.empty()) return absl::OkStatus();
+    if (scratch.fishers.empty()) return tile;
     for (size_t k = 0; k < participants.size(); ++k) {
       absl::Span<float> values(scratch.fishers[k].data(), tile.count);
       CAIRN_RETURN_IF_ERROR(ReadFisher(plan_.inputs[participants[k]], planned,
                                        tile.first, values));
       tile.inputs.push_back(values.data());
     }
-    return absl::OkStatus();
+    return tile;
   }
 
   // Leaves the merged tile's packed bytes in `bytes`.

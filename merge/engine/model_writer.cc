@@ -40,6 +40,26 @@ std::vector<std::vector<TensorSpec>> Pack(
   return shards;
 }
 
+absl::StatusOr<std::unique_ptr<WrittenFile>> OpenWrittenFile(
+    const std::string& name, const std::string& path, int64_t bytes,
+    bool is_resumed) {
+  auto file = std::make_unique<WrittenFile>();
+  file->name = name;
+  const int flags = O_RDWR | O_CREAT | O_CLOEXEC;
+  file->fd = open(path.c_str(), flags | (is_resumed ? 0 : O_TRUNC), 0644);
+  if (file->fd < 0) return SystemError(errno, absl::StrCat("create ", path));
+  if (ftruncate(file->fd, bytes) != 0) {
+    return SystemError(errno, absl::StrCat("size ", path));
+  }
+  // In few pieces on the disk, and where it has no room, that is known before
+  // anything is computed. Some filesystems cannot.
+  if (fallocate(file->fd, 0, 0, bytes) != 0 && errno == ENOSPC) {
+    return SystemError(errno, absl::StrCat("make room for ", path));
+  }
+  file->direct_fd = open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  return file;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelWriter>> ModelWriter::Create(
@@ -55,7 +75,10 @@ absl::StatusOr<std::unique_ptr<ModelWriter>> ModelWriter::Create(
 }
 
 ModelWriter::~ModelWriter() {
-  for (int fd : files_) close(fd);
+  for (const auto& file : files_) {
+    close(file->fd);
+    if (file->direct_fd >= 0) close(file->direct_fd);
+  }
   if (journal_ >= 0) close(journal_);
 }
 
@@ -92,26 +115,22 @@ absl::Status ModelWriter::ReadJournal(const std::string& key,
 absl::Status ModelWriter::OpenFiles(
     const std::vector<std::vector<TensorSpec>>& shards, bool is_resumed) {
   for (size_t i = 0; i < shards.size(); ++i) {
-    names_.push_back(shards.size() == 1
-                         ? std::string("model.safetensors")
-                         : absl::StrFormat("model-%05d-of-%05d.safetensors",
-                                           i + 1, shards.size()));
+    const std::string name =
+        shards.size() == 1 ? std::string("model.safetensors")
+                           : absl::StrFormat("model-%05d-of-%05d.safetensors",
+                                             i + 1, shards.size());
     CAIRN_ASSIGN_OR_RETURN(const SafetensorsLayout layout,
                            LayOutSafetensors(shards[i], {{"format", "pt"}}));
-    const std::string path = absl::StrCat(directory_, "/", names_.back());
-    const int flags = O_RDWR | O_CREAT | O_CLOEXEC;
-    const int fd = open(path.c_str(), flags | (is_resumed ? 0 : O_TRUNC), 0644);
-    if (fd < 0) return SystemError(errno, absl::StrCat("create ", path));
-    files_.push_back(fd);
-    if (ftruncate(fd, layout.file_bytes) != 0) {
-      return SystemError(errno, absl::StrCat("size ", path));
-    }
-    CAIRN_RETURN_IF_ERROR(WriteAt(fd, 0, layout.header, path));
+    const std::string path = absl::StrCat(directory_, "/", name);
+    CAIRN_ASSIGN_OR_RETURN(
+        files_.emplace_back(),
+        OpenWrittenFile(name, path, layout.file_bytes, is_resumed));
+    WrittenFile* file = files_.back().get();
+    CAIRN_RETURN_IF_ERROR(WriteAt(file->fd, 0, layout.header, path));
     for (const TensorEntry& tensor : layout.tensors) {
-      places_[tensor.name] = {.fd = fd,
+      places_[tensor.name] = {.file = file,
                               .begin = tensor.begin,
-                              .size = tensor.end - tensor.begin,
-                              .file = i};
+                              .size = tensor.end - tensor.begin};
       tensor_bytes_ += tensor.end - tensor.begin;
     }
   }
@@ -122,37 +141,20 @@ absl::StatusOr<const FinishedTensor*> ModelWriter::FindFinished(
     const std::string& tensor) {
   const auto found = finished_.find(tensor);
   if (found == finished_.end()) return nullptr;
-  const Place& place = places_.at(tensor);
+  const TensorPlace& place = places_.at(tensor);
   Hasher hasher;
   std::vector<char> buffer(
       static_cast<size_t>(std::min<int64_t>(place.size, int64_t{1} << 20)));
   for (int64_t at = 0; at < place.size;) {
     const size_t count = static_cast<size_t>(std::min<int64_t>(
         place.size - at, static_cast<int64_t>(buffer.size())));
-    const ssize_t n = pread(place.fd, buffer.data(), count, place.begin + at);
+    const ssize_t n = pread(place.file->fd, buffer.data(), count, place.begin + at);
     if (n <= 0) return nullptr;
     hasher.Update(absl::string_view(buffer.data(), static_cast<size_t>(n)));
     at += n;
   }
   return hasher.Finish().hex() == found->second.sha256 ? &found->second
                                                        : nullptr;
-}
-
-absl::Status ModelWriter::Write(const std::string& tensor, int64_t offset,
-                                absl::Span<const char> bytes) {
-  const Place& place = places_.at(tensor);
-  const int64_t at = place.begin + offset;
-  CAIRN_RETURN_IF_ERROR(WriteAt(
-      place.fd, at, {bytes.data(), bytes.size()}, names_[place.file]));
-  // Hands whole stretches to the disk while the rest is computed.
-  constexpr int64_t kStretch = 8 << 20;
-  const int64_t end = offset + static_cast<int64_t>(bytes.size());
-  const int64_t from = offset / kStretch * kStretch;
-  if (end / kStretch > offset / kStretch || end == place.size) {
-    (void)sync_file_range(place.fd, place.begin + from, end - from,
-                          SYNC_FILE_RANGE_WRITE);
-  }
-  return absl::OkStatus();
 }
 
 absl::Status ModelWriter::FinishTensor(const std::string& tensor,
@@ -172,14 +174,14 @@ absl::Status ModelWriter::FinishTensor(const std::string& tensor,
 }
 
 absl::Status ModelWriter::Finish() && {
-  for (size_t i = 0; i < files_.size(); ++i) {
-    if (fsync(files_[i]) != 0) return SystemError(errno, "sync " + names_[i]);
+  for (const auto& file : files_) {
+    if (fsync(file->fd) != 0) return SystemError(errno, "sync " + file->name);
   }
-  if (names_.size() > 1) {
+  if (files_.size() > 1) {
     nlohmann::ordered_json index;
     index["metadata"]["total_size"] = tensor_bytes_;
     for (const auto& [name, place] : places_) {
-      index["weight_map"][name] = names_[place.file];
+      index["weight_map"][name] = place.file->name;
     }
     CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory_, "/", kIndexFile),
                                     index.dump(2) + "\n"));

@@ -9,9 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "core/base/mutex.h"
 #include "core/tensor/safetensors.h"
+#include "merge/engine/tensor_stream.h"
+#include "merge/engine/write_behind.h"
 
 namespace cairn {
 
@@ -42,31 +43,26 @@ class ModelWriter {
   // The tensor's result of an earlier run, if its bytes are still there.
   absl::StatusOr<const FinishedTensor*> FindFinished(const std::string& tensor);
 
-  absl::Status Write(const std::string& tensor, int64_t offset,
-                     absl::Span<const char> bytes);
-  // Notes that all bytes of a tensor are written.
+  // Where a tensor's bytes go.
+  const TensorPlace& PlaceOf(const std::string& tensor) const {
+    return places_.at(tensor);
+  }
+  // Notes that all bytes of a tensor are made and on their way to the disk.
   absl::Status FinishTensor(const std::string& tensor,
                             const FinishedTensor& result);
-  // Makes all files durable, writes the index and removes the journal.
+  // All bytes are written: makes the files durable, writes the index and
+  // removes the journal.
   absl::Status Finish() &&;
 
  private:
-  struct Place {
-    int fd = -1;
-    int64_t begin = 0;
-    int64_t size = 0;
-    size_t file = 0;
-  };
-
   ModelWriter() = default;
   absl::Status OpenFiles(const std::vector<std::vector<TensorSpec>>& shards,
                          bool is_resumed);
   absl::Status ReadJournal(const std::string& key, bool& is_resumed);
 
   std::string directory_;
-  std::vector<std::string> names_;
-  std::vector<int> files_;
-  std::map<std::string, Place> places_;
+  std::vector<std::unique_ptr<WrittenFile>> files_;
+  std::map<std::string, TensorPlace> places_;
   int64_t tensor_bytes_ = 0;
   std::map<std::string, FinishedTensor> finished_;  // of an earlier run
   Mutex mutex_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/lane_hasher.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/engine/device_merge.h"
@@ -22,9 +23,15 @@ constexpr int64_t kThreadBytes = 256 << 10;
 // Large enough that starting on a tile costs nothing beside it.
 constexpr int64_t kDeviceTileElements = 1 << 22;
 
-// Tiles of every input in numbers, the result, and packed bytes twice.
+// What waits for the disk while the next is made: large enough that the disk
+// is busy with it, and a few more than are being filled.
+constexpr int64_t kBufferBytes = 1 << 20;
+constexpr int64_t kBufferBytesMin = 1 << 16;
+constexpr int kSpareBuffers = 4;
+
+// Tiles of every input in numbers, the result, and packed bytes.
 int64_t TileBytes(int64_t elements, size_t inputs) {
-  return elements * 4 * (static_cast<int64_t>(inputs) + 3);
+  return elements * 4 * (static_cast<int64_t>(inputs) + 2);
 }
 
 struct Need {
@@ -43,6 +50,46 @@ int64_t SlotWidth(const OutputPlan& plan, const PlannedOutput& output) {
     bits += DTypeBits(tensor->slot_dtype());
   }
   return bits / 8;
+}
+
+int BufferCount(const OutputCost& cost) {
+  return cost.threads * cost.lanes + kSpareBuffers;
+}
+
+int64_t TileBytesOf(const Need& need, const OutputCost& cost) {
+  return TileBytes(TileElements(cost.tile_elements, need.granule),
+                   need.inputs);
+}
+
+// The sum of the `count` largest.
+int64_t SumOfLargest(std::vector<int64_t> numbers, int count) {
+  std::sort(numbers.rbegin(), numbers.rend());
+  numbers.resize(std::min(numbers.size(), static_cast<size_t>(count)));
+  return std::accumulate(numbers.begin(), numbers.end(), int64_t{0});
+}
+
+// The most that tensors can take: tiles of as many as there are threads, and
+// what is held for as many as there are lanes.
+int64_t BytesOf(const std::vector<Need>& needs, const OutputCost& cost) {
+  std::vector<int64_t> tiles, methods;
+  for (const Need& need : needs) {
+    tiles.push_back(kThreadBytes + TileBytesOf(need, cost));
+    methods.push_back(need.method);
+  }
+  return SumOfLargest(std::move(tiles), cost.threads) +
+         SumOfLargest(std::move(methods), cost.threads * cost.lanes) +
+         BufferCount(cost) * cost.buffer_bytes;
+}
+
+// The tensor that takes the most.
+size_t LargestOf(const std::vector<Need>& needs, const OutputCost& cost) {
+  const auto bytes = [&](const Need& need) {
+    return need.method + TileBytesOf(need, cost);
+  };
+  const auto largest = std::max_element(
+      needs.begin(), needs.end(),
+      [&](const Need& a, const Need& b) { return bytes(a) < bytes(b); });
+  return static_cast<size_t>(largest - needs.begin());
 }
 
 // Fits the slots of all threads into half of the memory; returns their bytes.
@@ -98,7 +145,9 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
       }
       need.method = (*method)->memory_bytes();
       need.granule = (*method)->granule();
-      passes += (*method)->passes();
+      for (int pass = 0; pass < (*method)->passes(); ++pass) {
+        passes += (*method)->scope(pass) == PassScope::kAll ? 1 : 0;
+      }
       if (options.device != nullptr && IsForDevice(output, **method)) {
         need.device_width = SlotWidth(plan, output);
         ++cost.device_outputs;
@@ -117,36 +166,28 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     needs.push_back(need);
   }
   const int64_t slots = FitSlots(needs, options, cost);
-  size_t worst = 0;  // the tensor that takes the most
-  const auto bytes = [&](int threads, int64_t tile) {
-    // The most that as many tensors take as there are threads.
-    std::vector<int64_t> each;
-    for (const Need& need : needs) {
-      each.push_back(kThreadBytes + need.method +
-                     TileBytes(TileElements(tile, need.granule), need.inputs));
-    }
-    worst = static_cast<size_t>(std::max_element(each.begin(), each.end()) -
-                                each.begin());
-    std::sort(each.rbegin(), each.rend());
-    each.resize(std::min(each.size(), static_cast<size_t>(threads)));
-    return std::accumulate(each.begin(), each.end(), slots);
-  };
+  const auto bytes = [&] { return slots + BytesOf(needs, cost); };
   cost.threads = std::max(1, options.threads);
+  // A device takes a tensor at a time.
+  cost.lanes = options.device == nullptr ? LaneHasher::kLanes : 1;
   cost.tile_elements = kTileElements;
-  while (bytes(cost.threads, cost.tile_elements) > options.memory_bytes &&
-         cost.tile_elements > kTileElementsMin) {
-    cost.tile_elements /= 2;
-  }
-  while (bytes(cost.threads, cost.tile_elements) > options.memory_bytes &&
-         cost.threads > 1) {
-    --cost.threads;
-  }
-  cost.memory_bytes = bytes(cost.threads, cost.tile_elements);
+  cost.buffer_bytes = kBufferBytes;
+  // More lanes save time only, so they get what is plenty.
+  while (cost.lanes > 1 && bytes() > options.memory_bytes / 4) cost.lanes /= 2;
+  const auto shrink = [&](auto& number, auto least) {
+    while (bytes() > options.memory_bytes && number > least) number /= 2;
+  };
+  shrink(cost.buffer_bytes, kBufferBytesMin);
+  shrink(cost.tile_elements, kTileElementsMin);
+  while (bytes() > options.memory_bytes && cost.threads > 1) --cost.threads;
+  cost.buffers = BufferCount(cost);
+  cost.memory_bytes = bytes();
   if (cost.memory_bytes <= options.memory_bytes) return cost;
   return ReasonedError(
       absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
       absl::StrCat("this merge takes ", cost.memory_bytes,
-                   " bytes of memory, for tensor ", plan.outputs[worst].name,
+                   " bytes of memory, for tensor ",
+                   plan.outputs[LargestOf(needs, cost)].name,
                    ", and ", options.memory_bytes,
                    " were granted: raise --memory"));
 }

@@ -52,7 +52,11 @@ struct OutputPlan {
 // What running a plan takes.
 struct OutputCost {
   int threads = 1;
+  int lanes = 1;  // tensors that a thread has under way at once
   int64_t tile_elements = 0;
+  // What waits for the disk.
+  int buffers = 0;
+  int64_t buffer_bytes = 0;
   int64_t memory_bytes = 0;
   int64_t bytes_read = 0;
   int64_t bytes_written = 0;

@@ -21,6 +21,7 @@ class ClippedMethod : public TensorMethod {
 
   int64_t granule() const override { return method_->granule(); }
   int passes() const override { return method_->passes(); }
+  PassScope scope(int pass) const override { return method_->scope(pass); }
   int64_t memory_bytes() const override { return method_->memory_bytes(); }
   void Observe(int pass, const InputTile& tile) override {
     method_->Observe(pass, Clip(tile));

@@ -1,39 +1,206 @@
 #include <algorithm>
-#include <cmath>
+#include <bit>
 #include <utility>
 
+#include "core/base/vector_clones.h"
 #include "merge/method/element_math.h"
 #include "merge/method/method_makers.h"
-#include "merge/method/tile_math.h"
 
 namespace cairn {
+
+// What a method makes of a range of every input.
+struct ElementwiseRange {
+  const float* base;
+  const float* const* inputs;  // `n` models
+  size_t n;
+  size_t count;
+  ElementRule rule;
+  float* room;  // for n values of kStrip elements
+};
+
+namespace internal {
+
+// Elements that are worked on at a time: what is kept of each stays in the
+// first cache.
+constexpr size_t kStrip = 256;
+
+// out = base + lambda x out
+inline void AddToBase(const ElementwiseRange& range, size_t begin, size_t strip,
+                      float* out) {
+  const float* base = range.base + begin;
+  for (size_t i = 0; i < strip; ++i) out[i] = base[i] + range.rule.factor * out[i];
+}
+
+// The sum of the task vectors.
+inline void SumTaus(const ElementwiseRange& range, size_t begin, size_t strip,
+                    float* sum) {
+  const float* base = range.base + begin;
+  std::fill_n(sum, strip, 0.0f);
+  for (size_t k = 0; k < range.n; ++k) {
+    const float* values = range.inputs[k] + begin;
+    for (size_t i = 0; i < strip; ++i) sum[i] += values[i] - base[i];
+  }
+}
+
+CAIRN_VECTOR_CLONES void CombineMagMax(const ElementwiseRange& range,
+                                       float* out) {
+  for (size_t begin = 0; begin < range.count; begin += kStrip) {
+    const size_t strip = std::min(kStrip, range.count - begin);
+    const float* base = range.base + begin;
+    float most[kStrip];
+    std::fill_n(most, strip, 0.0f);
+    for (size_t k = 0; k < range.n; ++k) {
+      const float* values = range.inputs[k] + begin;
+      for (size_t i = 0; i < strip; ++i) {
+        most[i] = LargerMagnitude(most[i], values[i] - base[i]);
+      }
+    }
+    AddToBase(range, begin, strip, most);
+    std::copy_n(most, strip, out + begin);
+  }
+}
+
+CAIRN_VECTOR_CLONES void CombineEmr(const ElementwiseRange& range, float* out) {
+  for (size_t begin = 0; begin < range.count; begin += kStrip) {
+    const size_t strip = std::min(kStrip, range.count - begin);
+    const float* base = range.base + begin;
+    float sign[kStrip], most[kStrip];
+    SumTaus(range, begin, strip, sign);
+    for (size_t i = 0; i < strip; ++i) sign[i] = ElectedSign(sign[i]);
+    std::fill_n(most, strip, 0.0f);
+    for (size_t k = 0; k < range.n; ++k) {
+      const float* values = range.inputs[k] + begin;
+      for (size_t i = 0; i < strip; ++i) {
+        most[i] = MaxOf(most[i], (values[i] - base[i]) * sign[i]);
+      }
+    }
+    for (size_t i = 0; i < strip; ++i) most[i] *= sign[i];
+    AddToBase(range, begin, strip, most);
+    std::copy_n(most, strip, out + begin);
+  }
+}
+
+CAIRN_VECTOR_CLONES void CombineConsensus(const ElementwiseRange& range,
+                                          float* out) {
+  for (size_t begin = 0; begin < range.count; begin += kStrip) {
+    const size_t strip = std::min(kStrip, range.count - begin);
+    const float* base = range.base + begin;
+    float sum[kStrip];
+    int32_t users[kStrip];
+    SumTaus(range, begin, strip, sum);
+    std::fill_n(users, strip, 0);
+    for (size_t k = 0; k < range.n; ++k) {
+      const float* values = range.inputs[k] + begin;
+      for (size_t i = 0; i < strip; ++i) {
+        users[i] += IsUser(values[i] - base[i], sum[i], range.rule.level);
+      }
+    }
+    for (size_t i = 0; i < strip; ++i) {
+      sum[i] = users[i] >= range.rule.count ? sum[i] : 0.0f;
+    }
+    AddToBase(range, begin, strip, sum);
+    std::copy_n(sum, strip, out + begin);
+  }
+}
+
+// Puts the smaller of each pair into a.
+inline void Exchange(float* a, float* b, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const float x = a[i], y = b[i];
+    const bool is_swapped = ComesBefore(y, x);
+    a[i] = is_swapped ? y : x;
+    b[i] = is_swapped ? x : y;
+  }
+}
+
+// Sorts n rows element by element: merge exchange (Knuth, The Art of Computer
+// Programming 3, 5.2.2, algorithm M), whose steps do not depend on the values.
+inline void SortRows(float* rows, size_t n, size_t count) {
+  if (n < 2) return;
+  const size_t top = std::bit_ceil(n) / 2;
+  for (size_t p = top; p > 0; p /= 2) {
+    size_t r = 0, d = p;
+    for (size_t q = top;; q /= 2) {
+      for (size_t i = 0; i + d < n; ++i) {
+        if ((i & p) != r) continue;
+        Exchange(rows + i * kStrip, rows + (i + d) * kStrip, count);
+      }
+      if (q == p) break;
+      d = q - p;
+      r = p;
+    }
+  }
+}
+
+// The mean of what is left when `rule.count` of each end are gone.
+CAIRN_VECTOR_CLONES void CombineTrimmedMean(const ElementwiseRange& range,
+                                            float* out) {
+  const auto trimmed = static_cast<size_t>(range.rule.count);
+  const auto left = static_cast<float>(range.n - 2 * trimmed);
+  for (size_t begin = 0; begin < range.count; begin += kStrip) {
+    const size_t strip = std::min(kStrip, range.count - begin);
+    const float* base = range.base + begin;
+    for (size_t k = 0; k < range.n; ++k) {
+      const float* values = range.inputs[k] + begin;
+      float* tau = range.room + k * kStrip;
+      for (size_t i = 0; i < strip; ++i) tau[i] = values[i] - base[i];
+    }
+    SortRows(range.room, range.n, strip);
+    float sum[kStrip];
+    std::fill_n(sum, strip, 0.0f);
+    for (size_t k = trimmed; k + trimmed < range.n; ++k) {
+      const float* tau = range.room + k * kStrip;
+      for (size_t i = 0; i < strip; ++i) sum[i] += tau[i];
+    }
+    for (size_t i = 0; i < strip; ++i) sum[i] /= left;
+    AddToBase(range, begin, strip, sum);
+    std::copy_n(sum, strip, out + begin);
+  }
+}
+
+}  // namespace internal
+
 namespace {
 
 // base + lambda x a function of the task vectors of one element.
-template <typename Choose>
 class ElementwiseMethod : public TensorMethod {
  public:
-  ElementwiseMethod(const MethodTask& task, ElementRule rule, Choose choose)
-      : base_(*task.base),
-        others_(task.Others()),
-        lambda_(static_cast<float>(task.Shared("lambda"))),
-        rule_(rule),
-        choose_(std::move(choose)),
-        taus_(others_.size()) {}
+  ElementwiseMethod(const MethodTask& task, ElementRule rule)
+      : base_(*task.base), others_(task.Others()), rule_(rule) {
+    rule_.factor = static_cast<float>(task.Shared("lambda"));
+    if (rule_.kind == ElementKind::kTrimmedMean) {
+      room_.resize(others_.size() * internal::kStrip);
+    }
+  }
+
+  int64_t memory_bytes() const override {
+    return static_cast<int64_t>(room_.size() * sizeof(float));
+  }
 
   void Combine(const InputTile& tile, float* out) override {
-    const float* base = tile.inputs[base_];
-    for (size_t i = 0; i < tile.count; ++i) {
-      for (size_t k = 0; k < others_.size(); ++k) {
-        taus_[k] = tile.inputs[others_[k]][i] - base[i];
-      }
-      out[i] = base[i] + lambda_ * choose_(taus_);
+    inputs_.clear();
+    for (size_t i : others_) inputs_.push_back(tile.inputs[i]);
+    const ElementwiseRange range = {.base = tile.inputs[base_],
+                                    .inputs = inputs_.data(),
+                                    .n = inputs_.size(),
+                                    .count = tile.count,
+                                    .rule = rule_,
+                                    .room = room_.data()};
+    switch (rule_.kind) {
+      case ElementKind::kMagMax:
+        return internal::CombineMagMax(range, out);
+      case ElementKind::kEmr:
+        return internal::CombineEmr(range, out);
+      case ElementKind::kConsensus:
+        return internal::CombineConsensus(range, out);
+      default:
+        return internal::CombineTrimmedMean(range, out);
     }
   }
 
   std::optional<ElementFormula> Formula() const override {
     ElementFormula formula = ElementFormula::Of(rule_.kind, base_, others_);
-    formula.rule.factor = lambda_;
+    formula.rule.factor = rule_.factor;
     formula.rule.level = rule_.level;
     formula.rule.count = rule_.count;
     return formula;
@@ -42,86 +209,43 @@ class ElementwiseMethod : public TensorMethod {
  private:
   const size_t base_;
   const std::vector<size_t> others_;
-  const float lambda_;
-  const ElementRule rule_;  // kind, level and count
-  const Choose choose_;
-  std::vector<float> taus_;
+  ElementRule rule_;  // kind, level, count and factor
+  std::vector<const float*> inputs_;
+  std::vector<float> room_;
 };
 
-template <typename Choose>
-std::unique_ptr<TensorMethod> Wrap(const MethodTask& task, ElementRule rule,
-                                   Choose choose) {
-  return std::make_unique<ElementwiseMethod<Choose>>(task, rule,
-                                                     std::move(choose));
-}
-
-float Sum(const std::vector<float>& taus) {
-  float sum = 0;
-  for (float tau : taus) sum += tau;
-  return sum;
-}
-
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeMagMax(MethodTask task) {
-  const ElementRule rule = {.kind = ElementKind::kMagMax};
-  return Wrap(task, rule, [](const std::vector<float>& taus) {
-    float most = 0;
-    for (float tau : taus) most = LargerMagnitude(most, tau);
-    return most;
-  });
+  return std::make_unique<ElementwiseMethod>(
+      task, ElementRule{.kind = ElementKind::kMagMax});
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeEmr(MethodTask task) {
-  const ElementRule rule = {.kind = ElementKind::kEmr};
-  return Wrap(task, rule, [](const std::vector<float>& taus) {
-    const float sign = ElectedSign(Sum(taus));
-    float most = 0;
-    for (float tau : taus) most = MaxOf(most, tau * sign);
-    return most * sign;
-  });
+  return std::make_unique<ElementwiseMethod>(
+      task, ElementRule{.kind = ElementKind::kEmr});
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeConsensus(MethodTask task) {
-  const auto share = static_cast<float>(task.Shared("mask_lambda"));
-  const auto least = static_cast<int>(task.Shared("agree"));
-  const ElementRule rule = {
-      .kind = ElementKind::kConsensus, .count = least, .level = share};
-  return Wrap(task, rule, [share, least](const std::vector<float>& taus) {
-    const float sum = Sum(taus);
-    int users = 0;
-    for (float tau : taus) {
-      users += IsUser(tau, sum, share) ? 1 : 0;
-    }
-    return users >= least ? sum : 0.0f;
-  });
+  return std::make_unique<ElementwiseMethod>(
+      task,
+      ElementRule{.kind = ElementKind::kConsensus,
+                  .count = static_cast<int32_t>(task.Shared("agree")),
+                  .level = static_cast<float>(task.Shared("mask_lambda"))});
 }
 
-// The mean of what is left when `trimmed` of each end are gone.
-float TrimmedMean(std::vector<float>& taus, size_t trimmed) {
-  std::sort(taus.begin(), taus.end(), ComesBefore);
-  float sum = 0;
-  for (size_t k = trimmed; k + trimmed < taus.size(); ++k) sum += taus[k];
-  return sum / static_cast<float>(taus.size() - 2 * trimmed);
-}
-
-std::unique_ptr<TensorMethod> WrapTrimmedMean(const MethodTask& task,
-                                              size_t trimmed) {
-  const ElementRule rule = {.kind = ElementKind::kTrimmedMean,
-                            .count = static_cast<int32_t>(trimmed)};
-  return Wrap(task, rule, [trimmed](const std::vector<float>& taus) {
-    thread_local std::vector<float> sorted;
-    sorted = taus;
-    return TrimmedMean(sorted, trimmed);
-  });
+std::unique_ptr<TensorMethod> WithTrimmed(const MethodTask& task,
+                                          size_t trimmed) {
+  return std::make_unique<ElementwiseMethod>(
+      task, ElementRule{.kind = ElementKind::kTrimmedMean,
+                        .count = static_cast<int32_t>(trimmed)});
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeTrimmedMean(MethodTask task) {
   const auto count = static_cast<double>(task.Others().size());
-  return WrapTrimmedMean(task,
-                         static_cast<size_t>(task.Shared("trim") * count));
+  return WithTrimmed(task, static_cast<size_t>(task.Shared("trim") * count));
 }
 
 absl::StatusOr<std::unique_ptr<TensorMethod>> MakeMedian(MethodTask task) {
-  return WrapTrimmedMean(task, (task.Others().size() - 1) / 2);
+  return WithTrimmed(task, (task.Others().size() - 1) / 2);
 }
 
 MethodSpec Spec(

@@ -58,6 +58,20 @@ ElementFormula ElementFormula::Of(ElementKind kind, std::optional<size_t> base,
   return formula;
 }
 
+std::vector<int64_t> LookPlaces(int64_t elements) {
+  constexpr int64_t kStep = 1 << 16, kPlacesMin = 32, kPlacesMax = 512;
+  const int64_t places = std::clamp(elements / kStep, kPlacesMin, kPlacesMax);
+  // Blocks begin where tiles may.
+  constexpr int64_t kBlock = 4096;
+  std::vector<int64_t> begins;
+  for (int64_t place = 0; place < places; ++place) {
+    const int64_t begin =
+        (2 * place + 1) * (elements / (2 * places)) / kBlock * kBlock;
+    if (begins.empty() || begin > begins.back()) begins.push_back(begin);
+  }
+  return begins;
+}
+
 int64_t TileElements(int64_t tile_elements, int64_t granule) {
   if (granule <= 1) return tile_elements;
   return granule * std::max<int64_t>(1, tile_elements / granule);

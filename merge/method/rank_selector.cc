@@ -44,20 +44,6 @@ CAIRN_VECTOR_CLONES bool HasBin(uint32_t bin, const float* values) {
   return found != 0;
 }
 
-// Zeroes magnitudes outside [low, high]; returns how many equal a bound.
-CAIRN_VECTOR_CLONES size_t KeepBetween(uint32_t low, uint32_t high,
-                                       float* values, size_t count) {
-  uint32_t bounds = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
-    const uint32_t magnitude = bits & 0x7fffffffu;
-    const bool is_inside = (magnitude >= low) & (magnitude <= high);
-    bounds += (magnitude == low) | (magnitude == high) ? 1u : 0u;
-    values[i] = std::bit_cast<float>(is_inside ? bits : 0u);
-  }
-  return bounds;
-}
-
 }  // namespace internal
 
 int64_t RankSelector::MemoryBytes(size_t ranks) {
@@ -120,47 +106,6 @@ void RankSelector::EndPass(int pass) {
     found_[r] = {found_[r].bits | static_cast<uint32_t>(bin), rank};
   }
   lower_ = {};
-}
-
-RankWindow::RankWindow(int64_t begin, int64_t end, int64_t elements)
-    : begin_(begin),
-      end_(end),
-      is_open_(end == elements),
-      selector_(begin >= end ? std::vector<int64_t>{}
-                : is_open_   ? std::vector<int64_t>{begin}
-                             : std::vector<int64_t>{begin, end - 1}) {}
-
-void RankWindow::EndPass(int pass) {
-  if (begin_ >= end_) return;
-  selector_.EndPass(pass);
-  if (pass + 1 < kPasses) return;
-  low_ = selector_.Bits(0);
-  low_skipped_ = selector_.EqualBefore(0);
-  if (is_open_) return;
-  high_ = selector_.Bits(1);
-  high_kept_ = selector_.EqualBefore(1) + 1;
-}
-
-void RankWindow::Apply(float* values, size_t count) {
-  if (begin_ >= end_) {
-    std::fill_n(values, count, 0.0f);
-    return;
-  }
-  constexpr size_t kStrip = 128;
-  float before[kStrip];
-  for (size_t first = 0; first < count; first += kStrip) {
-    const size_t strip = std::min(kStrip, count - first);
-    float* out = values + first;
-    std::copy_n(out, strip, before);
-    const size_t bounds = internal::KeepBetween(low_, high_, out, strip);
-    if (bounds == 0 || (is_open_ && low_skipped_ == 0)) continue;
-    for (size_t i = 0; i < strip; ++i) {
-      const uint32_t bits = MagnitudeBits(before[i]);
-      const bool too_early = bits == low_ && low_seen_++ < low_skipped_;
-      const bool too_late = bits == high_ && high_seen_++ >= high_kept_;
-      if (too_early || too_late) out[i] = 0;
-    }
-  }
 }
 
 }  // namespace cairn

@@ -50,37 +50,6 @@ class RankSelector {
   std::vector<size_t> table_;                 // of each rank, in lower_
 };
 
-// Keeps the elements whose magnitude has a rank in [begin, end) of all of a
-// tensor; of equal ones the later in the tensor rank higher. Feed the tensor
-// in order: kPasses times to Count(), then any number of times to Apply().
-class RankWindow {
- public:
-  static constexpr int kPasses = RankSelector::kPasses;
-
-  // `elements`: how many the tensor has.
-  RankWindow(int64_t begin, int64_t end, int64_t elements);
-  static int64_t MemoryBytes() { return RankSelector::MemoryBytes(2); }
-
-  void Count(int pass, const float* values, size_t count) {
-    if (begin_ < end_) selector_.Count(pass, values, count);
-  }
-  void EndPass(int pass);
-  // Starts again at the tensor's first element.
-  void Rewind() { low_seen_ = high_seen_ = 0; }
-  // Zeroes what is not kept.
-  void Apply(float* values, size_t count);
-
- private:
-  const int64_t begin_;
-  const int64_t end_;
-  const bool is_open_;  // no rank is too high
-  RankSelector selector_;
-  uint32_t low_ = 0, high_ = 0x7fffffffu;
-  int64_t low_skipped_ = 0;  // equals of `low_` that are not kept, the first
-  int64_t high_kept_ = 1;    // equals of `high_` that are kept, the first
-  int64_t low_seen_ = 0, high_seen_ = 0;
-};
-
 }  // namespace cairn
 
 #endif  // CAIRN_MERGE_METHOD_RANK_SELECTOR_H_

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "core/base/vector_clones.h"
+
 namespace cairn {
 namespace {
 
@@ -16,7 +18,79 @@ uint32_t Word(double probability) {
       std::clamp(std::ldexp(probability, 32), 0.0, 4294967295.0));
 }
 
+// 256 bins for each power of two; what is far below the largest value is
+// little and shares the first.
+constexpr int kShift = 15;
+
 }  // namespace
+
+namespace internal {
+
+CAIRN_VECTOR_CLONES uint32_t LargestMagnitude(const float* values,
+                                              size_t count) {
+  uint32_t largest = 0;
+  for (size_t i = 0; i < count; ++i) {
+    largest = std::max(largest, MagnitudeBits(values[i]));
+  }
+  return largest;
+}
+
+// The bins of magnitudes, of which those up to `smallest` share the first.
+CAIRN_VECTOR_CLONES void MagnitudeBins(const float* values, uint32_t smallest,
+                                       uint16_t* bins, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t bits = std::max(MagnitudeBits(values[i]), smallest);
+    bins[i] = static_cast<uint16_t>((bits - smallest) >> kShift);
+  }
+}
+
+// Makes the words of what is chosen whatever its rank 1, all others 0, and
+// lists those that need a rank, with their words. Returns how many.
+size_t Decide(uint32_t always, uint32_t never, uint32_t* words, size_t count,
+              uint32_t* undecided, uint32_t* undecided_words) {
+  size_t n = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t word = words[i];
+    undecided[n] = static_cast<uint32_t>(i);
+    undecided_words[n] = word;
+    n += (word >= always) & (word < never) ? 1u : 0u;
+    words[i] = word < always ? 1u : 0u;
+  }
+  return n;
+}
+
+// The least rank at which an element with a word is chosen, in place of it:
+// rank / last_rank x range + low > word / 2^32.
+CAIRN_VECTOR_CLONES void RanksNeeded(double low, double range, double last_rank,
+                                     uint32_t* words, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    const double probability = static_cast<double>(words[i]) * 0x1p-32;
+    const double rank = (probability - low) / range * last_rank;
+    words[i] = rank < 0 ? 0u : static_cast<uint32_t>(rank) + 1;
+  }
+}
+
+// How many elements have smaller bits than element `index`, or the same and a
+// smaller index.
+CAIRN_VECTOR_CLONES uint32_t CountBefore(const uint32_t* bits,
+                                         const uint32_t* indices, size_t count,
+                                         uint32_t bound, uint32_t index) {
+  uint32_t before = 0;
+  for (size_t k = 0; k < count; ++k) {
+    before += (bits[k] < bound) |
+              ((bits[k] == bound) & (indices[k] < index)) ? 1u : 0u;
+  }
+  return before;
+}
+
+CAIRN_VECTOR_CLONES void KeepChosen(const uint32_t* words, const float* values,
+                                    float* kept, size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    kept[i] = words[i] != 0 ? values[i] : 0.0f;
+  }
+}
+
+}  // namespace internal
 
 RankedChooser::RankedChooser(size_t length, double density, double epsilon)
     : length_(length),
@@ -26,74 +100,102 @@ RankedChooser::RankedChooser(size_t length, double density, double epsilon)
       never_(Word(low_ + range_)),
       bins_(length),
       starts_(kBins + 1),
+      ends_(kBins),
       order_(length),
+      placed_(length),
       ranks_(length),
-      is_ranked_(kBins) {}
+      is_ranked_(kBins),
+      undecided_(length + 1),
+      needed_(length + 1) {}
 
-uint32_t RankedChooser::RankNeeded(uint32_t word) const {
-  // rank / (length - 1) * range + low > word / 2^32
-  const double probability = std::ldexp(static_cast<double>(word), -32);
-  const double rank =
-      (probability - low_) / range_ * static_cast<double>(length_ - 1);
-  return static_cast<uint32_t>(std::max(0.0, std::floor(rank) + 1));
+int64_t RankedChooser::MemoryBytes(int64_t length, int64_t stride) {
+  return length * (stride == 1 ? 22 : 34);
 }
 
-void RankedChooser::FillBins(const float* values, size_t stride) {
-  uint32_t largest = 0;
-  for (size_t i = 0; i < length_; ++i) {
-    largest = std::max(largest, MagnitudeBits(values[i * stride]));
-  }
-  // 256 bins for each power of two; what is far below the largest value is
-  // little and shares the first.
-  constexpr int kShift = 15;
+void RankedChooser::FillBins(const float* values) {
   constexpr uint32_t kReach = static_cast<uint32_t>(kBins - 1) << kShift;
-  const uint32_t smallest = largest > kReach ? largest - kReach : 0;
+  const uint32_t largest = internal::LargestMagnitude(values, length_);
+  internal::MagnitudeBins(values, largest > kReach ? largest - kReach : 0,
+                          bins_.data(), length_);
   std::fill(starts_.begin(), starts_.end(), 0u);
-  for (size_t i = 0; i < length_; ++i) {
-    const uint32_t bits = MagnitudeBits(values[i * stride]);
-    const uint32_t bin = bits <= smallest ? 0 : (bits - smallest) >> kShift;
-    bins_[i] = static_cast<uint16_t>(bin);
-    ++starts_[bin + 1];
-  }
+  uint32_t* counts = starts_.data() + 1;
+  for (size_t i = 0; i < length_; ++i) ++counts[bins_[i]];
   for (size_t bin = 0; bin < kBins; ++bin) starts_[bin + 1] += starts_[bin];
-  std::fill(is_ranked_.begin(), is_ranked_.end(), false);
+  is_placed_ = false;
 }
 
-uint32_t RankedChooser::RankOf(const float* values, size_t stride, size_t i) {
-  const uint16_t bin = bins_[i];
-  if (!is_ranked_[bin]) {
-    is_ranked_[bin] = true;
-    uint32_t end = starts_[bin];
-    for (size_t j = 0; j < length_; ++j) {
-      if (bins_[j] == bin) order_[end++] = static_cast<uint32_t>(j);
-    }
-    const auto begin = order_.begin() + starts_[bin];
-    std::stable_sort(begin, order_.begin() + end, [&](uint32_t a, uint32_t b) {
-      return MagnitudeBits(values[a * stride]) <
-             MagnitudeBits(values[b * stride]);
-    });
-    for (uint32_t rank = starts_[bin]; rank < end; ++rank) {
-      ranks_[order_[rank]] = rank;
-    }
+void RankedChooser::Place(const float* values) {
+  std::copy(starts_.begin(), starts_.end() - 1, ends_.begin());
+  for (size_t i = 0; i < length_; ++i) {
+    const uint32_t at = ends_[bins_[i]]++;
+    order_[at] = static_cast<uint32_t>(i);
+    placed_[at] = MagnitudeBits(values[i]);
   }
+  std::fill(is_ranked_.begin(), is_ranked_.end(), false);
+  is_placed_ = true;
+}
+
+void RankedChooser::RankBin(const float* values, uint16_t bin) {
+  is_ranked_[bin] = true;
+  const auto begin = order_.begin() + starts_[bin];
+  const auto end = order_.begin() + starts_[bin + 1];
+  std::stable_sort(begin, end, [&](uint32_t a, uint32_t b) {
+    return MagnitudeBits(values[a]) < MagnitudeBits(values[b]);
+  });
+  uint32_t rank = starts_[bin];
+  for (auto at = begin; at != end; ++at) ranks_[*at] = rank++;
+}
+
+uint32_t RankedChooser::RankOf(const float* values, uint32_t i) {
+  // So many are counted sooner than sorted, as few of them are asked for.
+  constexpr uint32_t kCountedMax = 256;
+  if (!is_placed_) Place(values);
+  const uint16_t bin = bins_[i];
+  const uint32_t begin = starts_[bin];
+  const uint32_t count = starts_[bin + 1] - begin;
+  if (count <= kCountedMax) {
+    return begin + internal::CountBefore(&placed_[begin], &order_[begin], count,
+                                         MagnitudeBits(values[i]), i);
+  }
+  if (!is_ranked_[bin]) RankBin(values, bin);
   return ranks_[i];
+}
+
+bool RankedChooser::HasRank(const float* values, uint32_t i, uint32_t needed) {
+  const uint16_t bin = bins_[i];
+  if (starts_[bin] >= needed) return true;
+  return starts_[bin + 1] > needed && RankOf(values, i) >= needed;
+}
+
+void RankedChooser::ChooseRow(const float* values, uint32_t* words,
+                              float* kept) {
+  FillBins(values);
+  const size_t undecided =
+      internal::Decide(always_, never_, words, length_, undecided_.data(),
+                       needed_.data());
+  internal::RanksNeeded(low_, range_, static_cast<double>(length_ - 1),
+                        needed_.data(), undecided);
+  for (size_t k = 0; k < undecided; ++k) {
+    const uint32_t i = undecided_[k];
+    words[i] = HasRank(values, i, needed_[k]) ? 1 : 0;
+  }
+  internal::KeepChosen(words, values, kept, length_);
 }
 
 void RankedChooser::Choose(const float* values, uint32_t* words, size_t stride,
                            float* kept) {
-  FillBins(values, stride);
+  if (stride == 1) return ChooseRow(values, words, kept);
+  row_values_.resize(length_);
+  row_words_.resize(length_);
+  row_kept_.resize(length_);
   for (size_t i = 0; i < length_; ++i) {
-    const size_t at = i * stride;
-    const uint32_t word = words[at];
-    bool is_kept = word < always_;
-    if (!is_kept && word < never_) {
-      const uint32_t needed = RankNeeded(word);
-      is_kept =
-          starts_[bins_[i]] >= needed || (starts_[bins_[i] + 1] > needed &&
-                                          RankOf(values, stride, i) >= needed);
-    }
-    words[at] = is_kept ? 1 : 0;
-    kept[at] = is_kept ? values[at] : 0.0f;
+    row_values_[i] = values[i * stride];
+    row_words_[i] = words[i * stride];
+  }
+  ChooseRow(row_values_.data(), row_words_.data(), row_kept_.data());
+  for (size_t i = 0; i < length_; ++i) {
+    words[i * stride] = row_words_[i];
+    kept[i * stride] = row_kept_[i];
   }
 }
 

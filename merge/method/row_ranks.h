@@ -17,6 +17,9 @@ class RankedChooser {
  public:
   RankedChooser(size_t length, double density, double epsilon);
 
+  // Bytes that one of rows of this length and stride takes.
+  static int64_t MemoryBytes(int64_t length, int64_t stride);
+
   // Element i of the row is values[i * stride]; words[i * stride] is its
   // random word, which becomes 1 where it is chosen and else 0, and
   // kept[i * stride] its value or 0.
@@ -25,23 +28,34 @@ class RankedChooser {
  private:
   static constexpr size_t kBins = 2048;
 
-  // The least rank at which an element with this word is chosen.
-  uint32_t RankNeeded(uint32_t word) const;
+  void ChooseRow(const float* values, uint32_t* words, float* kept);
+  void FillBins(const float* values);
+  // Whether the rank of element i is at least `needed`.
+  bool HasRank(const float* values, uint32_t i, uint32_t needed);
+  void Place(const float* values);
+  void RankBin(const float* values, uint16_t bin);
+  // The exact rank of element i.
+  uint32_t RankOf(const float* values, uint32_t i);
 
   const size_t length_;
   const double low_;       // probability of rank 0
   const double range_;     // 2 epsilon
   const uint32_t always_;  // words below it are chosen whatever the rank
   const uint32_t never_;   // words from it on never
-  void FillBins(const float* values, size_t stride);
-  // The exact rank of element i.
-  uint32_t RankOf(const float* values, size_t stride, size_t i);
-
   std::vector<uint16_t> bins_;    // of each element
   std::vector<uint32_t> starts_;  // elements in lower bins; [kBins] is all
-  std::vector<uint32_t> order_;   // elements by bin
-  std::vector<uint32_t> ranks_;   // of elements whose bin was ranked
-  std::vector<bool> is_ranked_;   // of each bin
+  // Elements by bin and their bits, once one had to be ranked exactly.
+  bool is_placed_ = false;
+  std::vector<uint32_t> ends_;
+  std::vector<uint32_t> order_, placed_;
+  std::vector<uint32_t> ranks_;  // of elements of bins that were sorted
+  std::vector<bool> is_ranked_;  // of each bin
+  // Elements that their word alone does not decide, and the least rank at
+  // which they are chosen.
+  std::vector<uint32_t> undecided_, needed_;
+  // A row whose elements do not lie side by side.
+  std::vector<float> row_values_, row_kept_;
+  std::vector<uint32_t> row_words_;
 };
 
 }  // namespace cairn

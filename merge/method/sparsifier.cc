@@ -7,7 +7,7 @@
 
 #include "core/base/vector_clones.h"
 #include "merge/method/counter_random.h"
-#include "merge/method/rank_selector.h"
+#include "merge/method/rank_window.h"
 #include "merge/method/row_ranks.h"
 #include "merge/method/tile_math.h"
 
@@ -84,7 +84,10 @@ class RankTrim : public Sparsifier {
   int passes() const override {
     return RankWindow::kPasses + (is_rescaled_ ? 1 : 0);
   }
-  int64_t memory_bytes() const override { return RankWindow::MemoryBytes(); }
+  PassScope scope(int pass) const override {
+    return pass < RankWindow::kPasses ? window_.scope(pass) : PassScope::kAll;
+  }
+  int64_t memory_bytes() const override { return window_.memory_bytes(); }
   void Observe(int pass, int64_t, const float* values, size_t count) override {
     if (pass < RankWindow::kPasses) {
       window_.Count(pass, values, count);
@@ -179,12 +182,12 @@ class RankedDrop : public Sparsifier {
   int passes() const override { return 1; }
   int64_t memory_bytes() const override {
     return static_cast<int64_t>(bits_.size() * sizeof(uint64_t)) +
-           length_ * 16 + granule() * 8;
+           RankedChooser::MemoryBytes(length_, stride_) + granule() * 8;
   }
 
   void Observe(int, int64_t first, const float* values, size_t count) override {
     words_.resize(count);
-    kept_.assign(values, values + count);
+    kept_.resize(count);
     RandomWords(key_, first, words_.data(), count);
     const auto length = static_cast<size_t>(length_);
     const auto stride = static_cast<size_t>(stride_);

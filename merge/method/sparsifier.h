@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "merge/method/element_rule.h"
+#include "merge/method/tensor_method.h"
 
 namespace cairn {
 
@@ -20,6 +20,8 @@ class Sparsifier {
 
   virtual int64_t granule() const { return 1; }
   virtual int passes() const { return 0; }
+  // As TensorMethod::scope().
+  virtual PassScope scope(int /*pass*/) const { return PassScope::kAll; }
   virtual int64_t memory_bytes() const { return 0; }
   virtual void Observe(int /*pass*/, int64_t /*first*/, const float* /*values*/,
                        size_t /*count*/) {}

@@ -65,6 +65,14 @@ int TaskVectorMethod::passes() const {
   return passes;
 }
 
+PassScope TaskVectorMethod::scope(int pass) const {
+  PassScope scope = PassScope::kNone;
+  for (const auto& s : sparsifiers_) {
+    if (pass < s->passes()) scope = std::max(scope, s->scope(pass));
+  }
+  return scope;
+}
+
 int64_t TaskVectorMethod::memory_bytes() const {
   int64_t bytes = 0;
   for (const auto& s : sparsifiers_) bytes += s->memory_bytes();
@@ -79,7 +87,10 @@ void TaskVectorMethod::Observe(int pass, const InputTile& tile) {
   float* delta = deltas_[0].data();
   const float* base = tile.inputs[*task_.base];
   for (size_t k = 0; k < others_.size(); ++k) {
-    if (pass >= sparsifiers_[k]->passes()) continue;
+    if (pass >= sparsifiers_[k]->passes() ||
+        sparsifiers_[k]->scope(pass) == PassScope::kNone) {
+      continue;
+    }
     const float* values = tile.inputs[others_[k]];
     for (size_t begin = 0; begin < tile.count; begin += unit) {
       const size_t count = std::min(unit, tile.count - begin);
@@ -153,6 +164,7 @@ class Multiplied : public Sparsifier {
 
   int64_t granule() const override { return inner_->granule(); }
   int passes() const override { return inner_->passes(); }
+  PassScope scope(int pass) const override { return inner_->scope(pass); }
   int64_t memory_bytes() const override { return inner_->memory_bytes(); }
   void Observe(int pass, int64_t first, const float* values,
                size_t count) override {

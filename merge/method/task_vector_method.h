@@ -23,6 +23,7 @@ class TaskVectorMethod : public TensorMethod {
 
   int64_t granule() const override;
   int passes() const override;
+  PassScope scope(int pass) const override;
   int64_t memory_bytes() const override;
   void Observe(int pass, const InputTile& tile) override;
   absl::Status EndPass(int pass) override;

@@ -67,6 +67,10 @@ struct InputTile {
   std::vector<const float*> inputs;
 };
 
+// What a pass has to see of a tensor: nothing, a few elements in places from
+// all over it (LookPlaces), or all in order.
+enum class PassScope { kNone, kLook, kAll };
+
 // Combine() of a method as a rule for one element.
 struct ElementFormula {
   ElementRule rule;
@@ -90,6 +94,9 @@ class TensorMethod {
   // Elements that have to be seen together, for example a row.
   virtual int64_t granule() const { return 1; }
   virtual int passes() const { return 0; }
+  // Of a pass, once those before it have ended. A method takes it if it is
+  // shown more.
+  virtual PassScope scope(int /*pass*/) const { return PassScope::kAll; }
   // Bytes held besides tiles.
   virtual int64_t memory_bytes() const { return 0; }
   virtual void Observe(int /*pass*/, const InputTile& /*tile*/) {}
@@ -105,6 +112,11 @@ class TensorMethod {
 // The tile of about `tile_elements` of a method that has to see `granule`
 // elements together.
 int64_t TileElements(int64_t tile_elements, int64_t granule);
+
+// Where a look at a tensor begins in each of its places, and how many elements
+// it takes there.
+inline constexpr int64_t kLookElements = 256;
+std::vector<int64_t> LookPlaces(int64_t elements);
 
 // A parameter of a method.
 struct MethodParameter {

@@ -1,6 +1,7 @@
 // Makes the inputs of the benchmarks: a Llama of about 1 GiB a ten layers in
 // BF16 with pseudo-random weights, the same with every weight moved a little,
-// and eight LoRA adapters of rank 16 on every linear layer.
+// and eight LoRA adapters of rank 16 on every linear layer; or for merges of
+// whole models three that were tuned from it, each its own way.
 
 #include <algorithm>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "core/base/status_macros.h"
+#include "core/tensor/float_bits.h"
 #include "core/tensor/safetensors.h"
 
 namespace cairn {
@@ -90,15 +92,33 @@ uint64_t FourWeights(uint64_t& state, uint64_t flip) {
   return ((NextBits(state) & 0x807F807F807F807F) | 0x3C003C003C003C00) ^ flip;
 }
 
-absl::Status Fill(SafetensorsWriter& writer, uint64_t seed, uint64_t flip) {
+// Moves four weights by what is roughly normal with a deviation of 0.002, as
+// fine-tuning does.
+uint64_t Tuned(uint64_t bits, uint64_t& state) {
+  uint64_t tuned = 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint64_t random = NextBits(state);
+    int sum = 0;  // of four numbers from 0 to 65535
+    for (int k = 0; k < 4; ++k) sum += static_cast<int>(random >> 16 * k & 0xffff);
+    const float change = 0.002f * static_cast<float>(sum - 131070) / 37837.0f;
+    const auto weight = static_cast<uint16_t>(bits >> 16 * i);
+    tuned |= uint64_t{FloatToBfloat(BfloatToFloat(weight) + change)} << 16 * i;
+  }
+  return tuned;
+}
+
+// `tuning`: whose change is added; 0: nobody's.
+absl::Status Fill(SafetensorsWriter& writer, uint64_t seed, uint64_t flip,
+                  uint64_t tuning = 0) {
   std::vector<char> tile(1 << 20);
-  uint64_t state = seed;
+  uint64_t state = seed, tuning_state = tuning;
   for (const TensorEntry& tensor : writer.tensors()) {
     const int64_t size = tensor.size_bytes();
     for (int64_t at = 0; at < size;) {
       const int64_t n = std::min<int64_t>(size - at, 1 << 20);
       for (int64_t i = 0; i < n; i += 8) {
-        const uint64_t bits = FourWeights(state, flip);
+        uint64_t bits = FourWeights(state, flip);
+        if (tuning != 0) bits = Tuned(bits, tuning_state);
         std::memcpy(tile.data() + i, &bits,
                     static_cast<size_t>(std::min<int64_t>(8, n - i)));
       }
@@ -111,7 +131,8 @@ absl::Status Fill(SafetensorsWriter& writer, uint64_t seed, uint64_t flip) {
   return absl::OkStatus();
 }
 
-absl::Status WriteModel(const std::string& dir, int64_t layers, uint64_t flip) {
+absl::Status WriteModel(const std::string& dir, int64_t layers, uint64_t flip,
+                        uint64_t tuning = 0) {
   std::filesystem::create_directories(dir);
   std::ofstream(absl::StrCat(dir, "/config.json")) << absl::StrCat(
       R"({"architectures": ["LlamaForCausalLM"], )",
@@ -126,7 +147,7 @@ absl::Status WriteModel(const std::string& dir, int64_t layers, uint64_t flip) {
       auto writer,
       SafetensorsWriter::Create(absl::StrCat(dir, "/model.safetensors"),
                                 ModelTensors(layers), {{"format", "pt"}}));
-  CAIRN_RETURN_IF_ERROR(Fill(*writer, 1, flip));
+  CAIRN_RETURN_IF_ERROR(Fill(*writer, 1, flip, tuning));
   return std::move(*writer).Finish();
 }
 
@@ -156,11 +177,17 @@ absl::Status WriteAdapter(const std::string& dir, int64_t layers,
   return std::move(*writer).Finish();
 }
 
-absl::Status Make(const std::string& root, int64_t layers) {
+absl::Status Make(const std::string& root, int64_t layers, bool is_for_merge) {
   CAIRN_RETURN_IF_ERROR(WriteModel(absl::StrCat(root, "/base"), layers, 0));
+  for (uint64_t tuning = 1; is_for_merge && tuning <= 3; ++tuning) {
+    CAIRN_RETURN_IF_ERROR(WriteModel(absl::StrCat(root, "/tuned-", tuning),
+                                     layers, 0, 1000 * tuning));
+  }
   // The lowest mantissa bit of every weight: the smallest change there is.
-  CAIRN_RETURN_IF_ERROR(
-      WriteModel(absl::StrCat(root, "/tuned"), layers, 0x0001000100010001));
+  if (!is_for_merge) {
+    CAIRN_RETURN_IF_ERROR(
+        WriteModel(absl::StrCat(root, "/tuned"), layers, 0x0001000100010001));
+  }
   for (int i = 1; i <= kAdapters; ++i) {
     CAIRN_RETURN_IF_ERROR(WriteAdapter(absl::StrCat(root, "/lora-", i), layers,
                                        static_cast<uint64_t>(100 + i)));
@@ -172,12 +199,13 @@ absl::Status Make(const std::string& root, int64_t layers) {
 }  // namespace cairn
 
 int main(int argc, char** argv) {
-  const int64_t layers = argc == 3 ? std::atoll(argv[2]) : 10;
-  if (argc < 2 || argc > 3 || layers < 1) {
-    std::fprintf(stderr, "usage: make_big_model DIR [LAYERS]\n");
+  const int64_t layers = argc >= 3 ? std::atoll(argv[2]) : 10;
+  const bool is_for_merge = argc == 4 && std::strcmp(argv[3], "merge") == 0;
+  if (argc < 2 || argc > 4 || layers < 1 || (argc == 4 && !is_for_merge)) {
+    std::fprintf(stderr, "usage: make_big_model DIR [LAYERS [merge]]\n");
     return 2;
   }
-  absl::Status status = cairn::Make(argv[1], layers);
+  absl::Status status = cairn::Make(argv[1], layers, is_for_merge);
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok() ? 0 : 1;
 }

@@ -3,7 +3,8 @@
 # of 4 GiB (25 GB of disk under build/bench, about twenty minutes; more flags in
 # transfer.py), `run.sh merge` a merge, `run.sh` both; `run.sh keeping` times
 # import, export, verification and storage at rest; `run.sh delta` prints what
-# releases cost as differences.
+# releases cost as differences; `run.sh merging` times merges by every kind of
+# method, and `run.sh bandwidth` what elementwise ones make of the memory's.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 only=${1:-all}
@@ -18,10 +19,18 @@ if [ "$only" = delta ]; then
   fi
   exec build/release/tests/bench/delta_table "${models[@]}"
 fi
+if [ "$only" = bandwidth ]; then
+  cmake --preset release > /dev/null
+  cmake --build build/release --target bandwidth
+  exec build/release/tests/bench/bandwidth "$@"
+fi
 deploy/build.sh
 cmake --build build/release --target bench
 if [ "$only" = keeping ]; then
   exec python3 tests/bench/keeping.py "$@"
+fi
+if [ "$only" = merging ]; then
+  exec python3 tests/bench/merging.py "$@"
 fi
 [ "$only" = merge ] || python3 tests/bench/transfer.py "$@"
 [ "$only" = transfer ] || python3 tests/bench/bench.py "$@"

@@ -1,0 +1,84 @@
+#ifndef CAIRN_MERGE_ENGINE_OUTPUT_TASK_H_
+#define CAIRN_MERGE_ENGINE_OUTPUT_TASK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "merge/engine/input_hash.h"
+#include "merge/engine/lane_runner.h"
+#include "merge/engine/model_writer.h"
+#include "merge/engine/output_executor.h"
+#include "merge/engine/output_plan.h"
+#include "merge/engine/tensor_stream.h"
+
+namespace cairn {
+
+// One thread's buffers, used for every tile of all its lanes.
+struct OutputScratch {
+  std::vector<char> raw;
+  std::vector<std::vector<float>> inputs;
+  std::vector<float> result;
+  std::unique_ptr<TileQueue> queue;  // when a device is first of use
+};
+
+// One tensor of a plan that is made tile by tile, or copied.
+class OutputTask : public Lane {
+ public:
+  using Done = std::function<absl::Status(FinishedTensor)>;
+
+  // All but `done`, which takes the result, outlive the task.
+  OutputTask(const OutputPlan& plan, const OutputCost& cost,
+             const PlannedOutput& output, const OutputRun& run,
+             const TensorPlace& place, WriteBehind& disk,
+             OutputScratch& scratch, Done done);
+
+  absl::StatusOr<bool> Step() override;
+  TensorStream& stream() override { return stream_; }
+  absl::Status Finish() override;
+
+ private:
+  bool IsCopy() const;
+  absl::Status CheckCancelled() const;
+  // The next part of a tensor whose bytes are taken over. Several inputs have
+  // to be equal.
+  absl::Status CopyPart();
+  // Makes the method and shows it the tensor as often as it wants.
+  absl::Status Prepare();
+  absl::Status RunPass(int pass, PassScope scope);
+  // The tile from `first` on, into scratch. `is_hashed`: it is read for the
+  // only time that counts.
+  absl::Status ReadTile(int64_t first, int64_t count_max, bool is_hashed);
+  absl::Status CombineTile();
+  // All of the last pass, by a device.
+  absl::Status CombineOnDevice();
+  // Elements of an input as a device takes them.
+  absl::Status ReadPacked(size_t input, int64_t first, size_t count,
+                          absl::Span<char> out);
+  absl::Status CheckFinite(absl::Span<const char> bytes) const;
+
+  const OutputPlan& plan_;
+  const OutputCost& cost_;
+  const PlannedOutput& output_;
+  const OutputRun& run_;
+  OutputScratch& scratch_;
+  TensorStream stream_;
+  const Done done_;
+  const int64_t elements_;
+  std::vector<const SourceTensor*> tensors_;
+  std::vector<InputHash> hashes_;
+  std::unique_ptr<TensorMethod> method_;  // null until it is prepared
+  InputTile tile_;
+  bool has_all_ = false;  // the tile is the whole tensor, and hashed
+  int64_t step_ = 0;      // elements of a tile
+  int64_t next_ = 0;      // element, or byte of what is copied
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_ENGINE_OUTPUT_TASK_H_

@@ -1,0 +1,122 @@
+#include "merge/method/rank_window.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/base/vector_clones.h"
+
+namespace cairn {
+
+namespace internal {
+
+// Zeroes magnitudes outside [low, high]; returns how many equal a bound.
+CAIRN_VECTOR_CLONES size_t KeepBetween(uint32_t low, uint32_t high,
+                                       float* values, size_t count) {
+  uint32_t bounds = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
+    const uint32_t magnitude = bits & 0x7fffffffu;
+    const bool is_inside = (magnitude >= low) & (magnitude <= high);
+    bounds += (magnitude == low) | (magnitude == high) ? 1u : 0u;
+    values[i] = std::bit_cast<float>(is_inside ? bits : 0u);
+  }
+  return bounds;
+}
+
+}  // namespace internal
+
+RankWindow::RankWindow(int64_t begin, int64_t end, int64_t elements)
+    : begin_(begin),
+      end_(end),
+      elements_(elements),
+      is_open_(end == elements),
+      exact_(begin >= end ? std::vector<int64_t>{}
+             : is_open_   ? std::vector<int64_t>{begin}
+                          : std::vector<int64_t>{begin, end - 1}) {
+  if (is_empty()) return;
+  sampled_.emplace_back(begin, elements);
+  if (!is_open_) sampled_.emplace_back(end - 1, elements);
+}
+
+int64_t RankWindow::memory_bytes() const {
+  if (is_empty()) return 0;
+  return std::max(static_cast<int64_t>(sampled_.size()) *
+                      SampledRank::MemoryBytes(elements_),
+                  RankSelector::MemoryBytes(sampled_.size()));
+}
+
+PassScope RankWindow::scope(int pass) const {
+  if (is_empty()) return PassScope::kNone;
+  if (pass == 0) {
+    return elements_ <= SampledRank::kSmall ? PassScope::kNone
+                                            : PassScope::kLook;
+  }
+  return (pass == 1) == needs_exact_ ? PassScope::kNone : PassScope::kAll;
+}
+
+void RankWindow::Count(int pass, const float* values, size_t count) {
+  if (scope(pass) == PassScope::kNone) return;
+  if (pass >= 2) return exact_.Count(pass - 2, values, count);
+  for (SampledRank& rank : sampled_) {
+    if (pass == 0) {
+      rank.Look(values, count);
+    } else {
+      rank.Count(values, count);
+    }
+  }
+}
+
+void RankWindow::SetBound(size_t index, uint32_t bits, int64_t equal_before) {
+  if (index == 0) {
+    low_ = bits;
+    low_skipped_ = equal_before;
+  } else {
+    high_ = bits;
+    high_kept_ = equal_before + 1;
+  }
+}
+
+void RankWindow::EndPass(int pass) {
+  if (is_empty()) return;
+  if (pass < 2) {
+    for (size_t i = 0; i < sampled_.size() && !needs_exact_; ++i) {
+      needs_exact_ =
+          pass == 0 ? !sampled_[i].EndLook() : !sampled_[i].EndCount();
+      if (pass == 1 && !needs_exact_) {
+        SetBound(i, sampled_[i].bits(), sampled_[i].equal_before());
+      }
+    }
+    if (pass == 1) sampled_.clear();
+    return;
+  }
+  if (!needs_exact_) return;
+  exact_.EndPass(pass - 2);
+  if (pass + 1 < kPasses) return;
+  for (size_t i = 0; i < (is_open_ ? 1 : 2); ++i) {
+    SetBound(i, exact_.Bits(i), exact_.EqualBefore(i));
+  }
+}
+
+void RankWindow::Apply(float* values, size_t count) {
+  if (is_empty()) {
+    std::fill_n(values, count, 0.0f);
+    return;
+  }
+  constexpr size_t kStrip = 128;
+  float before[kStrip];
+  for (size_t first = 0; first < count; first += kStrip) {
+    const size_t strip = std::min(kStrip, count - first);
+    float* out = values + first;
+    std::copy_n(out, strip, before);
+    const size_t bounds = internal::KeepBetween(low_, high_, out, strip);
+    if (bounds == 0 || (is_open_ && low_skipped_ == 0)) continue;
+    for (size_t i = 0; i < strip; ++i) {
+      const uint32_t bits = RankSelector::BitsOf(before[i]);
+      const bool too_early = bits == low_ && low_seen_++ < low_skipped_;
+      const bool too_late = bits == high_ && high_seen_++ >= high_kept_;
+      if (too_early || too_late) out[i] = 0;
+    }
+  }
+}
+
+}  // namespace cairn
