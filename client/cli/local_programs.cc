@@ -28,6 +28,8 @@ constexpr char kPackage[] = "cairn-worker";
 constexpr LocalProgram kPrograms[] = {
     {"merge", "Merge models or adapters into a Hugging Face directory",
      "cairn merge --base ./base --adapter ./adapter ./merged"},
+    {"soup", "Average the models or adapters that a suite likes",
+     "cairn soup --model ./a --model ./b --suite ./prose ./soup"},
     {"evaluate", "Score a model on a suite",
      "cairn evaluate --model ./model --suite ./prose --json"},
     {"compress", "Turn a fine-tuned checkpoint into a small update",

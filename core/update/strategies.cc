@@ -243,6 +243,20 @@ const StrategySpec* FindStrategy(absl::string_view name) {
   return nullptr;
 }
 
+int UpdatesMin(absl::string_view strategy,
+               const StrategyParameters& parameters) {
+  // The mean is shortened by what two or more agree on.
+  int least = strategy == "model_stock" ? 2 : 1;
+  for (const auto& [name, text] : parameters) {
+    int value = 0;
+    if (!absl::SimpleAtoi(text, &value)) continue;
+    // Krum's condition for so many faulty ones.
+    if (name == "faulty") least = std::max(least, 2 * value + 3);
+    if (name == "select") least = std::max(least, value);
+  }
+  return least;
+}
+
 std::string StrategyNames() {
   return absl::StrJoin(AllStrategies(), ", ",
                        [](std::string* out, const StrategySpec& spec) {

@@ -67,6 +67,10 @@ absl::Status CheckCare(const StrategyParameters& given);
 // The care that parameters which were checked ask for.
 UpdateCare CareOf(const StrategyParameters& parameters);
 
+// The fewest updates that a strategy merges with parameters that were checked.
+int UpdatesMin(absl::string_view strategy,
+               const StrategyParameters& parameters);
+
 // "average, breadcrumbs, ..."
 std::string StrategyNames();
 

@@ -35,8 +35,7 @@ absl::StatusOr<Strategy> Strategy::Make(absl::string_view name,
   const bool is_average = name == "average";
   strategy.method_ = FindMethod(is_average ? "task_arithmetic" : name);
   CAIRN_CHECK(strategy.method_ != nullptr);
-  const int updates_min =
-      std::max(strategy.method_->inputs_min - 1, strategy.method_->others_min);
+  const int updates_min = UpdatesMin(name, strategy.parameters_);
   if (static_cast<int>(strategy.weights_.size()) < updates_min) {
     return absl::InvalidArgumentError(
         absl::StrCat("strategy ", name, " takes at least ", updates_min,

@@ -1,6 +1,7 @@
 #include "merge/strategy/strategy.h"
 
 #include <cmath>
+#include <numeric>
 #include <random>
 #include <set>
 
@@ -171,6 +172,34 @@ TEST(StrategyTest, RefusesWhatItDoesNotKnowByName) {
   EXPECT_NE(message("model_stock", {}).find("at least 2 updates"),
             std::string::npos);
   EXPECT_FALSE(Strategy::Make("average", {}, {}).ok());
+}
+
+// The hub leaves one update out only where its worker can.
+TEST(StrategyTest, TakesAsFewUpdatesAsTheListSays) {
+  const auto check = [](const std::string& name, StrategyParameters given,
+                        int least) {
+    SCOPED_TRACE(name);
+    EXPECT_EQ(UpdatesMin(name, given), least);
+    EXPECT_EQ(
+        Strategy::Make(name, given,
+                       std::vector<double>(static_cast<size_t>(least) - 1))
+            .ok(),
+        false);
+    const auto strategy = Strategy::Make(
+        name, given, std::vector<double>(static_cast<size_t>(least), 1.0));
+    ASSERT_TRUE(strategy.ok()) << strategy.status();
+    if (strategy->method().Find("fisher") != nullptr) return;
+    std::vector<size_t> all(static_cast<size_t>(least));
+    std::iota(all.begin(), all.end(), size_t{0});
+    const auto made = strategy->method().make(strategy->TaskFor({4, 3}, all));
+    EXPECT_TRUE(made.ok()) << made.status();
+  };
+  for (const StrategySpec& spec : AllStrategies()) {
+    check(spec.name, {}, spec.name == "model_stock" ? 2 : 1);
+  }
+  check("krum", {{"faulty", "1"}}, 5);
+  check("multi_krum", {{"select", "4"}}, 4);
+  check("multi_krum", {{"select", "4"}, {"faulty", "2"}}, 7);
 }
 
 TEST(StrategyTest, MethodsWithoutLambdaAreScaled) {

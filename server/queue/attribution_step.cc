@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/update/strategies.h"
 #include "server/flow/job_records.h"
 #include "server/gate/attribution.h"
 #include "server/queue/candidate.h"
@@ -18,9 +19,25 @@ using store::v1::ReleaseRecord;
 using store::v1::SuiteRecord;
 using v1::Attribution;
 
+int LeastOf(const v1::SearchSpec& spec) {
+  return UpdatesMin(spec.strategy(), {spec.parameters().begin(),
+                                      spec.parameters().end()});
+}
+
+// Whether the strategy merges one update fewer.
+bool CanLeaveOneOut(const v1::SearchSpec& spec) {
+  return spec.updates_size() > LeastOf(spec);
+}
+
 std::string NoteOf(const v1::SearchSpec& spec, const v1::Policy& policy) {
   if (policy.attribution() == "placebo") {
     return "the policy asks for the placebo only";
+  }
+  if (!CanLeaveOneOut(spec)) {
+    return absl::StrCat(
+        "the merge without each member is not measured: strategy ",
+        spec.strategy(), " takes at least ", LeastOf(spec),
+        " updates, and there are ", spec.updates_size());
   }
   return absl::StrCat("the merge without each member is measured for at most ",
                       kLeaveOneOutMax, " members; there are ",

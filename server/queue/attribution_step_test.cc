@@ -35,10 +35,12 @@ class AttributionStepTest : public ::testing::Test {
     };
   }
 
-  void Start() {
+  void Start(const std::string& strategy = "average",
+             const std::map<std::string, std::string>& parameters = {}) {
     v1::StartBatchRequest request;
     request.set_parent(testing::kModel);
-    request.set_strategy("average");
+    request.set_strategy(strategy);
+    request.mutable_parameters()->insert(parameters.begin(), parameters.end());
     EXPECT_OK(BatchService(hub_.store(), hub_.jobs())
                   .Start({.user = "users/chief", .role = v1::User::MAINTAINER},
                          request)
@@ -119,6 +121,19 @@ TEST_F(AttributionStepTest, AttributionIsBoundedAndCanBeOff) {
     EXPECT_THAT(batch.attribution().placebo(), SizeIs(2));
     EXPECT_THAT(batch.attribution().note(), HasSubstr("at most 16"));
   }
+}
+
+TEST_F(AttributionStepTest, SaysWhichStrategyTakesNoMemberFewer) {
+  hub_.SetPolicy([](v1::Policy& policy) { policy.set_attribution("full"); });
+  hub_.AddContribution("a", v1::Contribution::QUEUED, {"c"});
+  hub_.AddContribution("b", v1::Contribution::QUEUED, {"c"});
+  Start("multi_krum", {{"select", "2"}, {"lambda", "1"}});
+  Settle();
+  const v1::Attribution attribution = hub_.LastBatch().attribution();
+  EXPECT_THAT(attribution.members(), SizeIs(0));
+  EXPECT_THAT(attribution.placebo(), SizeIs(2));
+  EXPECT_THAT(attribution.note(),
+              HasSubstr("strategy multi_krum takes at least 2 updates"));
 }
 
 TEST_F(AttributionStepTest, AttributionThatFailsHoldsNothingUp) {

@@ -102,8 +102,30 @@ def put_adapters():
         put("adapter_fuzzer", name, adapter(config, tensors))
 
 
+def put_statistics():
+    metadata = {"cairn.format": "statistics", "cairn.version": "1", "cairn.grams": '{"q":"in","k":"in"}'}
+    header, body = {"__metadata__": metadata}, b""
+    for name, (dtype, shape, data) in {
+        "fisher/b": floats(2), "fisher.rows/q": floats(2), "fisher.columns/q": floats(3), "gram/in": floats(6),
+    }.items():
+        header[name] = tensor(dtype, shape, len(body), len(body) + len(data))
+        body += data
+    put("statistics_fuzzer", "all", safetensors(header, body))
+    put("statistics_fuzzer", "cut", safetensors(header, body)[:-9])
+
+
+def put_tokenizers():
+    added = [{"id": 2, "content": "<s>", "special": True}, {"id": 7, "content": "<pad>"}]
+    bpe = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 3, "aa": 4}, "merges": ["a b", ["a", "a"]]}, "added_tokens": added}
+    put("tokenizer_fuzzer", "bpe", json.dumps(bpe))
+    put("tokenizer_fuzzer", "unigram", json.dumps({"model": {"type": "Unigram", "vocab": [["x", 0.5], ["y", -1]]}}))
+    put("tokenizer_fuzzer", "config", json.dumps(bpe | {"added_tokens_decoder": {"2": {"content": "<s>"}}}))
+
+
 def main():
     put_adapters()
+    put_statistics()
+    put_tokenizers()
     two = {"a": tensor("F32", [2, 2], 0, 16), "b": tensor("BF16", [3], 16, 22)}
     put("safetensors_fuzzer", "two", safetensors(two, bytes(22)))
     put("safetensors_fuzzer", "metadata", safetensors({"__metadata__": {"format": "pt"}} | two, bytes(22)))

@@ -159,13 +159,13 @@ class DeterminismTest : public ::testing::TestWithParam<Case> {
   fs::path scratch_;
 };
 
-struct Run {
+struct Setting {
   int batch;
   int threads;
 };
 // Every kind of task is run in all these ways on its first family, and in the
 // last two on the others.
-constexpr Run kRuns[] = {{4, 1},  {7, 1},  {1, 2}, {4, 2},
+constexpr Setting kRuns[] = {{4, 1},  {7, 1},  {1, 2}, {4, 2},
                          {32, 2}, {32, 1}, {7, 2}};
 constexpr size_t kRunsOfOthers = 2;
 
@@ -182,14 +182,14 @@ void ExpectDifferentScores(const std::string& rows) {
 
 TEST_P(DeterminismTest, NeitherBatchNorThreadsChangeAByte) {
   const Case& about = GetParam();
-  absl::Span<const Run> runs = kRuns;
+  absl::Span<const Setting> runs = kRuns;
   for (const absl::string_view name : absl::StrSplit(about.families, ',')) {
     const std::string family(name);
     SCOPED_TRACE(family);
     WriteSuite(about, family == "clip");
     const std::string first = Evaluate(family, about.dtype, 1, 1);
     ExpectDifferentScores(first);
-    for (const Run& run : runs) {
+    for (const Setting& run : runs) {
       EXPECT_EQ(Evaluate(family, about.dtype, run.batch, run.threads), first)
           << "--batch " << run.batch << " --threads " << run.threads;
     }
