@@ -107,12 +107,27 @@ absl::Status OutputTask::CopyPart() {
 absl::Status OutputTask::Prepare() {
   CAIRN_ASSIGN_OR_RETURN(method_, MakeMethod(*output_.method, output_.task));
   step_ = TileElements(cost_.tile_elements, method_->granule());
+  AlignToRows();
   if (elements_ == 0) return absl::OkStatus();
   for (int pass = 0; pass < method_->passes(); ++pass) {
     CAIRN_RETURN_IF_ERROR(RunPass(pass, method_->scope(pass)));
     CAIRN_RETURN_IF_ERROR(method_->EndPass(pass));
   }
   return absl::OkStatus();
+}
+
+void OutputTask::AlignToRows() {
+  constexpr int64_t kRows = 4;
+  const bool has_effect =
+      std::any_of(tensors_.begin(), tensors_.end(),
+                  [](const auto* tensor) { return tensor->effect != nullptr; });
+  const int64_t rows =
+      output_.shape.size() == 2 ? kRows * output_.shape.back() : 0;
+  if (!has_effect || method_->passes() > 0 || method_->granule() > 1 ||
+      rows == 0 || rows > step_) {
+    return;
+  }
+  step_ = step_ / rows * rows;
 }
 
 absl::Status OutputTask::RunPass(int pass, PassScope scope) {

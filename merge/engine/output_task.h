@@ -50,6 +50,9 @@ class OutputTask : public Lane {
   absl::Status CopyPart();
   // Makes the method and shows it the tensor as often as it wants.
   absl::Status Prepare();
+  // Products of factors go by four rows of the tensor at once, so tiles are cut
+  // between such where nothing is summed over them.
+  void AlignToRows();
   absl::Status RunPass(int pass, PassScope scope);
   // The tile from `first` on, into scratch. `is_hashed`: it is read for the
   // only time that counts.

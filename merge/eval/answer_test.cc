@@ -145,37 +145,74 @@ FileMap Words() {
                              tokens, "}}}"))}};
 }
 
-TEST(TextGenerationTest, ComparesFilteredTexts) {
-  const std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
-  const Generated free = *GenerateGreedily(*model, {4, 5}, 6);
-  ASSERT_GE(free.ids.size(), 3U);
-  const std::string second = absl::StrCat("w", free.ids[1]);
-  const std::string items = absl::StrCat(
-      R"({"id": "a", "context_ids": [4, 5], "max_new_tokens": 6, "target": [")",
-      "no\", \"W", free.ids[1], ".\"]}\n");
-  const auto report = EvaluateSuite(
-      *model,
-      MakeSuite(
-          "generation", "exact_match", items,
-          absl::StrCat("until: [\" w", free.ids[2], "\"]\n",
-                       "filters:\n"
-                       "  - {function: regex, regex_pattern: \"w\\\\d+\", "
-                       "group_select: 1}\n"
-                       "  - {function: take_first}\n"
-                       "exact_match: {ignore_case: true, "
-                       "ignore_punctuation: true}\n")),
+// What the model writes after 4, 5, a second token that is another one.
+Generated WrittenBy(const LanguageModel& model) {
+  Generated free = *GenerateGreedily(model, {4, 5}, 6);
+  EXPECT_GE(free.ids.size(), 2U);
+  EXPECT_NE(free.ids[0], free.ids[1]);
+  return free;
+}
+
+absl::StatusOr<SplitReport> Write(const LanguageModel& model,
+                                  const std::string& targets,
+                                  const std::string& rules) {
+  return EvaluateSuite(
+      model,
+      MakeSuite("generation", "exact_match",
+                absl::StrCat(R"({"id": "a", "context_ids": [4, 5], )",
+                             R"("max_new_tokens": 6, "target": )", targets,
+                             "}\n"),
+                rules),
       "gate", {}, Words());
+}
+
+TEST(TextGenerationTest, EndsWithTheTokenThatMakesTheTextEnd) {
+  const std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
+  const Generated free = WrittenBy(*model);
+  const std::string first = absl::StrCat(" w", free.ids[0]);
+  const auto report =
+      Write(*model, absl::StrCat("\"", first, "\""),
+            absl::StrCat("until: [\" w", free.ids[1], "\"]\n"));
   ASSERT_TRUE(report.ok()) << report.status();
-  const ItemScore& item = report->items[0];
-  // Generation ends with the token that makes the text end.
-  if (free.ids[2] != free.ids[0] && free.ids[2] != free.ids[1]) {
-    EXPECT_EQ(item.tokens, 3);
-    EXPECT_EQ(*item.generated_text,
-              absl::StrCat(" w", free.ids[0], " ", second));
-    EXPECT_EQ(*item.filtered_text, second);
-    EXPECT_TRUE(*item.is_correct);
-  }
+  EXPECT_EQ(report->items[0].tokens, 2);
+  EXPECT_EQ(*report->items[0].generated_text, first);
+  EXPECT_TRUE(*report->items[0].is_correct);
+}
+
+TEST(TextGenerationTest, ComparesFilteredTextsWithEveryTarget) {
+  const std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
+  const Generated free = WrittenBy(*model);
+  const auto report = Write(
+      *model, absl::StrCat("[\"no\", \"W", free.ids[1], ".\"]"),
+      "filters:\n"
+      "  - {function: regex, regex_pattern: \"w\\\\d+\", group_select: 1}\n"
+      "  - {function: take_first}\n"
+      "exact_match: {ignore_case: true, ignore_punctuation: true}\n");
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(*report->items[0].filtered_text, absl::StrCat("w", free.ids[1]));
+  EXPECT_TRUE(*report->items[0].is_correct);
   EXPECT_THAT(RowsJson({{"", *report}}), HasSubstr("\"filtered_text\":"));
+}
+
+TEST(TextItemsTest, SayHowToTokeniseInPython) {
+  const std::unique_ptr<LanguageModel> model = testing::MakeTinyLlama();
+  const std::pair<const char*, const char*> suites[] = {
+      {"perplexity", R"({"id": "a", "text": "words"})"},
+      {"multiple_choice",
+       R"({"id": "a", "context": "x", "choices": ["y", "z"], "label": 0})"},
+      {"generation", R"({"id": "a", "context": "x", "target_ids": [5]})"}};
+  for (const auto& [kind, item] : suites) {
+    const std::string metric = kind == std::string("perplexity") ? kind
+                               : kind == std::string("generation")
+                                   ? "exact_match"
+                                   : "acc";
+    const absl::Status status =
+        EvaluateSuite(*model, MakeSuite(kind, metric, item), "gate", {})
+            .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("AutoTokenizer"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("items.jsonl:1"));
+  }
 }
 
 TEST(TextGenerationTest, NamesWhatIsMissing) {

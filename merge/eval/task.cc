@@ -49,11 +49,21 @@ absl::StatusOr<std::unique_ptr<Task>> OpenLanguageTask(
                                     about.prefix_ids);
 }
 
-absl::StatusOr<std::unique_ptr<Task>> OpenClassified(
-    const Suite& suite, std::vector<ClassificationItem> items,
-    AnswerKind answer, const Model& model) {
+absl::StatusOr<std::unique_ptr<Task>> OpenClassified(const Suite& suite,
+                                                     const ByteSource& file,
+                                                     const std::string& path,
+                                                     const Model& model) {
+  const std::string& kind = suite.description.kind;
   if (model.language() != nullptr) {
-    return NoHead(model, answer.kind(), "a model with a classifier");
+    return NoHead(model, kind, "a model with a classifier");
+  }
+  const bool is_number = kind == "regression";
+  CAIRN_ASSIGN_OR_RETURN(auto items,
+                         is_number ? ReadRegressionItems(file, path)
+                                   : ReadClassificationItems(file, path));
+  AnswerKind answer = AnswerKind::Classes();
+  if (is_number) {
+    CAIRN_ASSIGN_OR_RETURN(answer, AnswerKind::Numbers(items));
   }
   if (model.text_classifier() != nullptr) {
     return std::make_unique<ClassificationTask>(std::move(items), answer);
@@ -75,17 +85,8 @@ absl::StatusOr<std::unique_ptr<Task>> OpenTask(const Suite& suite,
         absl::StrCat("suite ", about.name, " has no file ", path,
                      ", which suite.yaml names for split ", split));
   }
-  if (about.kind == "classification") {
-    CAIRN_ASSIGN_OR_RETURN(auto items,
-                           ReadClassificationItems(*file->second, path));
-    return OpenClassified(suite, std::move(items), AnswerKind::Classes(),
-                          model);
-  }
-  if (about.kind == "regression") {
-    CAIRN_ASSIGN_OR_RETURN(auto items,
-                           ReadRegressionItems(*file->second, path));
-    CAIRN_ASSIGN_OR_RETURN(const AnswerKind answer, AnswerKind::Numbers(items));
-    return OpenClassified(suite, std::move(items), answer, model);
+  if (about.kind == "classification" || about.kind == "regression") {
+    return OpenClassified(suite, *file->second, path, model);
   }
   return OpenLanguageTask(about, *file->second, path, model, model_files);
 }

@@ -75,11 +75,13 @@ CAIRN_HOST_DEVICE inline bool ComesBefore(float a, float b) {
 
 // Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
 // 1, 2, 3"): one round of a block of four words, and the keys of rounds.
+inline constexpr uint32_t kPhiloxFactor0 = 0xD2511F53u;
+inline constexpr uint32_t kPhiloxFactor1 = 0xCD9E8D57u;
 CAIRN_HOST_DEVICE inline void PhiloxRound(uint32_t& c0, uint32_t& c1,
                                           uint32_t& c2, uint32_t& c3,
                                           uint32_t k0, uint32_t k1) {
-  const uint64_t p0 = uint64_t{0xD2511F53u} * c0;
-  const uint64_t p1 = uint64_t{0xCD9E8D57u} * c2;
+  const uint64_t p0 = uint64_t{kPhiloxFactor0} * c0;
+  const uint64_t p1 = uint64_t{kPhiloxFactor1} * c2;
   c0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0;
   c1 = static_cast<uint32_t>(p1);
   c2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;

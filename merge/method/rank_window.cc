@@ -9,18 +9,26 @@ namespace cairn {
 
 namespace internal {
 
-// Zeroes magnitudes outside [low, high]; returns how many equal a bound.
-CAIRN_VECTOR_CLONES size_t KeepBetween(uint32_t low, uint32_t high,
-                                       float* values, size_t count) {
-  uint32_t bounds = 0;
+// How many elements equal a bound.
+struct BoundCounts {
+  size_t low = 0, high = 0;
+};
+
+// Zeroes magnitudes outside [first, last]; counts those that equal `low` and
+// `high`. Bits of magnitudes are not negative.
+CAIRN_VECTOR_CLONES BoundCounts KeepBetween(int32_t first, int32_t last,
+                                            int32_t low, int32_t high,
+                                            float* values, size_t count) {
+  uint32_t equal_low = 0, equal_high = 0;
   for (size_t i = 0; i < count; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
-    const uint32_t magnitude = bits & 0x7fffffffu;
-    const bool is_inside = (magnitude >= low) & (magnitude <= high);
-    bounds += (magnitude == low) | (magnitude == high) ? 1u : 0u;
+    const auto magnitude = static_cast<int32_t>(bits & 0x7fffffffu);
+    const bool is_inside = (magnitude >= first) & (magnitude <= last);
+    equal_low += magnitude == low ? 1u : 0u;
+    equal_high += magnitude == high ? 1u : 0u;
     values[i] = std::bit_cast<float>(is_inside ? bits : 0u);
   }
-  return bounds;
+  return {equal_low, equal_high};
 }
 
 }  // namespace internal
@@ -102,20 +110,39 @@ void RankWindow::Apply(float* values, size_t count) {
     std::fill_n(values, count, 0.0f);
     return;
   }
-  constexpr size_t kStrip = 128;
-  float before[kStrip];
+  constexpr size_t kStrip = 512;
   for (size_t first = 0; first < count; first += kStrip) {
-    const size_t strip = std::min(kStrip, count - first);
-    float* out = values + first;
-    std::copy_n(out, strip, before);
-    const size_t bounds = internal::KeepBetween(low_, high_, out, strip);
-    if (bounds == 0 || (is_open_ && low_skipped_ == 0)) continue;
-    for (size_t i = 0; i < strip; ++i) {
-      const uint32_t bits = RankSelector::BitsOf(before[i]);
-      const bool too_early = bits == low_ && low_seen_++ < low_skipped_;
-      const bool too_late = bits == high_ && high_seen_++ >= high_kept_;
-      if (too_early || too_late) out[i] = 0;
+    ApplyStrip(values + first, std::min(kStrip, count - first));
+  }
+}
+
+void RankWindow::ApplyStrip(float* values, size_t count) {
+  // Equals of a bound are mostly all of them in or all of them out: coarse
+  // values, as differences of 16-bit numbers are, have many.
+  const auto strip = static_cast<int64_t>(count);
+  const bool keeps_low = low_seen_ >= low_skipped_;
+  const bool drops_low = !keeps_low && low_seen_ + strip <= low_skipped_;
+  const bool drops_high = !is_open_ && high_seen_ >= high_kept_;
+  const bool keeps_high = is_open_ || high_seen_ + strip <= high_kept_;
+  if ((keeps_low || drops_low) && (keeps_high || drops_high)) {
+    const auto low = static_cast<int32_t>(low_);
+    const auto high = static_cast<int32_t>(high_);
+    const internal::BoundCounts equal =
+        internal::KeepBetween(drops_low ? low + 1 : low,
+                              drops_high ? high - 1 : high, low, high, values,
+                              count);
+    low_seen_ += static_cast<int64_t>(equal.low);
+    high_seen_ += static_cast<int64_t>(equal.high);
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t bits = RankSelector::BitsOf(values[i]);
+    bool is_kept = bits >= low_ && bits <= high_;
+    if (bits == low_ && low_seen_++ < low_skipped_) is_kept = false;
+    if (!is_open_ && bits == high_ && high_seen_++ >= high_kept_) {
+      is_kept = false;
     }
+    if (!is_kept) values[i] = 0;
   }
 }
 

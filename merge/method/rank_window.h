@@ -34,6 +34,7 @@ class RankWindow {
 
  private:
   bool is_empty() const { return begin_ >= end_; }
+  void ApplyStrip(float* values, size_t count);
   void SetBound(size_t index, uint32_t bits, int64_t equal_before);
 
   const int64_t begin_;

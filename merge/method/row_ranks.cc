@@ -161,10 +161,18 @@ uint32_t RankedChooser::RankOf(const float* values, uint32_t i) {
   return ranks_[i];
 }
 
-bool RankedChooser::HasRank(const float* values, uint32_t i, uint32_t needed) {
-  const uint16_t bin = bins_[i];
-  if (starts_[bin] >= needed) return true;
-  return starts_[bin + 1] > needed && RankOf(values, i) >= needed;
+size_t RankedChooser::DecideByBins(size_t count, uint32_t* words) {
+  size_t n = 0;
+  for (size_t k = 0; k < count; ++k) {
+    const uint32_t i = undecided_[k], needed = needed_[k];
+    const uint32_t first = starts_[bins_[i]];
+    const uint32_t last = starts_[bins_[i] + 1];
+    words[i] = first >= needed ? 1u : 0u;
+    undecided_[n] = i;
+    needed_[n] = needed;
+    n += (first < needed) & (last > needed) ? 1u : 0u;
+  }
+  return n;
 }
 
 void RankedChooser::ChooseRow(const float* values, uint32_t* words,
@@ -175,9 +183,10 @@ void RankedChooser::ChooseRow(const float* values, uint32_t* words,
                        needed_.data());
   internal::RanksNeeded(low_, range_, static_cast<double>(length_ - 1),
                         needed_.data(), undecided);
-  for (size_t k = 0; k < undecided; ++k) {
+  const size_t close = DecideByBins(undecided, words);
+  for (size_t k = 0; k < close; ++k) {
     const uint32_t i = undecided_[k];
-    words[i] = HasRank(values, i, needed_[k]) ? 1 : 0;
+    words[i] = RankOf(values, i) >= needed_[k] ? 1 : 0;
   }
   internal::KeepChosen(words, values, kept, length_);
 }

@@ -30,8 +30,10 @@ class RankedChooser {
 
   void ChooseRow(const float* values, uint32_t* words, float* kept);
   void FillBins(const float* values);
-  // Whether the rank of element i is at least `needed`.
-  bool HasRank(const float* values, uint32_t i, uint32_t needed);
+  // Decides the first `count` that are undecided where their bin says enough;
+  // keeps the others, and returns how many those are. Without branches, which
+  // nothing could foresee.
+  size_t DecideByBins(size_t count, uint32_t* words);
   void Place(const float* values);
   void RankBin(const float* values, uint16_t bin);
   // The exact rank of element i.

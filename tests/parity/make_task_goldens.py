@@ -19,7 +19,6 @@ import tempfile
 import sentencepiece
 import torch
 import transformers
-import yaml
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import simple_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -122,8 +121,9 @@ def write_suite(name: str, kind: str, metric: str, items: list[dict],
     path.mkdir(parents=True)
     about = dict(name=name, kind=kind, metric=metric,
                  splits={"gate": "items.jsonl"}, **more)
-    (path / "suite.yaml").write_text(
-        yaml.safe_dump(about, sort_keys=False, allow_unicode=True))
+    (path / "suite.yaml").write_text("".join(
+        f"{key}: {json.dumps(value, ensure_ascii=False)}\n"
+        for key, value in about.items()))
     (path / "items.jsonl").write_text("".join(
         json.dumps(item, ensure_ascii=False) + "\n" for item in items))
 
@@ -171,10 +171,20 @@ def multiple_choice(lm: HFLM, rng: random.Random) -> dict:
         rows.append({"choice_logprobs": [
             resp[0] for resp in sample["filtered_resps"]][:4],
             **{name: sample[name] for name in names}})
+    metrics = {name: found["results"]["choices"][f"{name},none"]
+               for name in names}
+    # A context's trailing space belongs to the choice's ids, but not to what
+    # lm-evaluation-harness scores without the context.
+    plain = [i for i, doc in enumerate(docs)
+             if not doc["question"].endswith(" ")]
+    metrics["acc_mutual_info"] = sum(
+        rows[i]["acc_mutual_info"] for i in plain) / len(plain)
     for name in names:
-        write_suite(name, "multiple_choice", name, items)
-    return {"metrics": {name: found["results"]["choices"][f"{name},none"]
-                        for name in names}, "rows": rows}
+        write_suite(name, "multiple_choice", name,
+                    [items[i] for i in plain] if name == "acc_mutual_info"
+                    else items)
+    return {"metrics": metrics,
+            "rows": {item["id"]: row for item, row in zip(items, rows)}}
 
 
 def bare_texts() -> dict:
