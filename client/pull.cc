@@ -260,12 +260,17 @@ absl::StatusOr<std::string> FetchReleaseDocument(
         manifest.digest(), ", not of ", release.name()));
   }
   // Releases from before attributions were signed have theirs beside it.
+  MessageDifferencer attributions;
+  // A document leaves out zeros, negative ones too.
+  attributions.set_message_field_comparison(MessageDifferencer::EQUIVALENT);
+  std::string differences;
+  attributions.ReportDifferencesToString(&differences);
   if (manifest.has_attribution() &&
-      !MessageDifferencer::Equals(manifest.attribution(),
-                                  release.attribution())) {
+      !attributions.Compare(manifest.attribution(), release.attribution())) {
     return absl::DataLossError(absl::StrCat(
         "the hub attributes ", release.name(),
-        " to its members otherwise than the signed manifest does"));
+        " to its members otherwise than the signed manifest does: ",
+        differences));
   }
   // What was signed must be what is about to be fetched.
   std::set<std::string> signed_files;

@@ -45,7 +45,9 @@ void Round(Effects& effects) {
   for (Attribution::Effect& effect : effects) {
     effect.clear_standard_error();
     const double step = effect.rounding_step();
-    if (step > 0) effect.set_gain(std::round(effect.gain() / step) * step);
+    // Adding zero turns a negative zero, which reads as a loss, into zero.
+    if (step > 0)
+      effect.set_gain(std::round(effect.gain() / step) * step + 0.0);
   }
 }
 

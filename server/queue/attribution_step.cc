@@ -91,7 +91,7 @@ absl::Status StartAttribution(HubTransaction& transaction,
   SetComputation(policy, search);
   search.set_attribute(true);
   search.set_leave_one_out(policy.attribution() == "full" &&
-                           search.updates_size() > 1 &&
+                           CanLeaveOneOut(search) &&
                            search.updates_size() <= kLeaveOneOutMax);
   CAIRN_ASSIGN_OR_RETURN(*batch.mutable_attribution_job(),
                          EnqueueJob(transaction, request));

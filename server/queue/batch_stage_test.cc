@@ -191,7 +191,13 @@ TEST_F(BatchStageTest, OthersReadWhichMergesPassedAndNotWhy) {
   EXPECT_EQ(view.reasons_size(), exact.reasons_size());
   EXPECT_EQ(view.reasons(0).code(), exact.reasons(0).code());
   EXPECT_EQ(view.bisection(0), "a: fails");
-  EXPECT_THAT(view.ShortDebugString(), Not(HasSubstr("prose")));
+  for (const v1::Reason& reason : view.reasons()) {
+    EXPECT_EQ(reason.suite(), "");
+    EXPECT_THAT(reason.message(), Not(HasSubstr("prose")));
+  }
+  for (const std::string& step : view.bisection()) {
+    EXPECT_THAT(step, Not(HasSubstr("prose")));
+  }
 }
 
 TEST_F(BatchStageTest, PairThatFailsTogetherIsSplitAndTheLaterHeld) {
