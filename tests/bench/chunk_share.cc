@@ -99,7 +99,7 @@ Update MoreRows(double share) {
 }
 
 void Run(const char* kind, const Weights& weights, const Update& update) {
-  Normals normals;
+  Normals normals(kUpdateSeed);
   const Chunker chunker;
   double plain = 0, chunked = 0, coded = 0;
   for (const Matrix& matrix : weights) {
@@ -119,7 +119,7 @@ void Run(const char* kind, const Weights& weights, const Update& update) {
 }
 
 int Main() {
-  Normals normals;
+  Normals normals(kWeightSeed);
   const Weights weights = MakeWeights(DType::kBF16, normals);
   std::printf("%-40s %10s %10s\n", "BF16, bytes to keep of changed tensors",
               "chunks", "difference");

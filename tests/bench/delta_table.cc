@@ -121,7 +121,7 @@ void Measure(const std::string& base, const std::string& tuned,
 }
 
 double Run(const char* kind, const Weights& weights, const Update& update) {
-  Normals normals;
+  Normals normals(kUpdateSeed);
   Row row;
   for (const Matrix& matrix : weights) {
     Matrix tuned = matrix;
@@ -148,7 +148,7 @@ double Run(const char* kind, const Weights& weights, const Update& update) {
 // The same updates sent as their factors; the merge is repeated to the bit, so
 // that nothing is left to send beside them.
 void RunFactors(const char* kind, const Weights& weights, int updates) {
-  Normals normals;
+  Normals normals(kUpdateSeed);
   double plain = 0, coded = 0, seconds = 0;
   for (const Matrix& matrix : weights) {
     const LowRankSteps steps = MakeMerge(matrix, updates, 0.005f, normals);
@@ -185,7 +185,7 @@ void Table(const std::string& title, const Weights& weights) {
 
 int Main(int argc, char** argv) {
   {
-    Normals normals;
+    Normals normals(kWeightSeed);
     Table("BF16, normal, each matrix with its scale",
           MakeWeights(DType::kBF16, normals));
     Table("F32, normal, each matrix with its scale",

@@ -30,7 +30,7 @@ void Round(Matrix& matrix) {
   ToFloats(matrix.dtype, Packed(matrix), absl::MakeSpan(matrix.values));
 }
 
-Normals::Normals() : pool_(size_t{1} << 22) {
+Normals::Normals(uint32_t seed) : random_(seed), pool_(size_t{1} << 22) {
   std::normal_distribution<float> normal;
   for (float& value : pool_) value = normal(random_);
 }

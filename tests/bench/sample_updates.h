@@ -2,6 +2,7 @@
 #define CAIRN_TESTS_BENCH_SAMPLE_UPDATES_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <random>
 #include <string>
@@ -26,10 +27,11 @@ std::string Packed(const Matrix& matrix);
 void Round(Matrix& matrix);
 
 // A few million normal numbers, made once: drawing them costs more than all
-// that is measured.
+// that is measured. Weights and updates take different seeds, or an update
+// would be in proportion to its weights.
 class Normals {
  public:
-  Normals();
+  explicit Normals(uint32_t seed);
   float Next() { return pool_[random_() & (pool_.size() - 1)]; }
   double Uniform() {
     return static_cast<double>(random_()) /
@@ -37,13 +39,16 @@ class Normals {
   }
 
  private:
-  std::mt19937 random_{1};
+  std::mt19937 random_;
   std::vector<float> pool_;
 };
 
 // Matrices of a transformer with scales of their own, and norms around 1.
 Weights MakeWeights(DType dtype, Normals& normals);
 absl::StatusOr<Weights> ReadWeights(const std::string& directory);
+
+inline constexpr uint32_t kWeightSeed = 1;
+inline constexpr uint32_t kUpdateSeed = 2;
 
 using Update = std::function<void(Matrix&, Normals&)>;
 
