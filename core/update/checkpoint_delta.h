@@ -44,6 +44,11 @@ absl::StatusOr<CheckpointDelta> WriteCheckpointDelta(
     const Checkpoint& base, const Checkpoint& tuned, const std::string& path,
     const CheckpointDeltaOptions& options);
 
+// Whether a tensor of a tuned checkpoint is the base's (null: it has none), as
+// WriteCheckpointDelta() asks for.
+absl::Status CheckTunedTensor(const CheckpointTensor& tuned,
+                              const CheckpointTensor* base);
+
 // Writes base + update (sparse or dense) into the existing directory
 // `directory` as safetensors files of the base's names and layout, and copies
 // the base's other files (config, tokenizer). The update fits the base.

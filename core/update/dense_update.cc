@@ -26,8 +26,8 @@ class DenseUpdate : public ReplacementUpdate {
     return {entry.begin, entry.end - entry.begin};
   }
 
-  absl::Status OverlayRange(size_t index, int64_t first, int64_t /*count*/,
-                            absl::Span<char> bytes) const override {
+  absl::Status ReadRange(size_t index, const ByteSource& /*base*/,
+                         int64_t first, absl::Span<char> bytes) const override {
     const TensorEntry& entry = entries_[index];
     return file().ReadAt(entry.begin + first * DTypeBits(entry.dtype) / 8,
                          bytes);

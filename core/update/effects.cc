@@ -128,8 +128,8 @@ class ReplacedEffect : public GeneralEffect {
     const auto width = static_cast<size_t>(DTypeBits(entry_.dtype) / 8);
     char bytes[kStrip * 4];
     const int64_t left = std::max<int64_t>(0, entry_.elements() - first);
-    values = values.subspan(
-        0, std::min(values.size(), static_cast<size_t>(left)));
+    values =
+        values.subspan(0, std::min(values.size(), static_cast<size_t>(left)));
     while (!values.empty()) {
       const size_t count = std::min(kStrip, values.size());
       const absl::Span<char> raw(bytes, count * width);
@@ -177,18 +177,18 @@ class ScatteredEffect : public TensorEffect {
   const std::vector<std::pair<int64_t, float>> places_;
 };
 
-class OverlayEffect : public GeneralEffect {
+class ReplacementEffect : public GeneralEffect {
  public:
-  OverlayEffect(const Update& update, std::string tensor, DType dtype)
-      : update_(update), tensor_(std::move(tensor)), dtype_(dtype) {}
+  ReplacementEffect(const Update& update, std::string tensor,
+                    const BaseValues& base)
+      : update_(update), tensor_(std::move(tensor)), base_(base) {}
 
   absl::Status Apply(int64_t first, absl::Span<float> values) const override {
     std::vector<char> bytes(values.size() *
-                            static_cast<size_t>(DTypeBits(dtype_) / 8));
-    FromFloats(dtype_, values, absl::MakeSpan(bytes));
+                            static_cast<size_t>(DTypeBits(base_.dtype) / 8));
     CAIRN_RETURN_IF_ERROR(
-        update_.Overlay(tensor_, first, absl::MakeSpan(bytes)));
-    ToFloats(dtype_, bytes, values);
+        update_.ReadTuned(tensor_, *base_.bytes, first, absl::MakeSpan(bytes)));
+    ToFloats(base_.dtype, bytes, values);
     return absl::OkStatus();
   }
   int64_t memory_bytes() const override { return 0; }
@@ -196,7 +196,30 @@ class OverlayEffect : public GeneralEffect {
  private:
   const Update& update_;
   const std::string tensor_;
-  const DType dtype_;
+  const BaseValues base_;
+};
+
+class DifferenceEffect : public TensorEffect {
+ public:
+  DifferenceEffect(std::unique_ptr<const ChangeReader> change, int64_t bytes)
+      : change_(std::move(change)), memory_bytes_(bytes) {}
+
+  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
+    return AddChange(first, values, 1.0f, values);
+  }
+  absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
+                         absl::Span<float> sum) const override {
+    std::vector<float> tau(sum.size());
+    CAIRN_RETURN_IF_ERROR(change_->Read(first, absl::MakeSpan(tau)));
+    AddScaled(weight, tau, sum);
+    return absl::OkStatus();
+  }
+  int64_t memory_bytes() const override { return memory_bytes_; }
+  bool is_additive() const override { return true; }
+
+ private:
+  const std::unique_ptr<const ChangeReader> change_;
+  const int64_t memory_bytes_;
 };
 
 class RowsEffect : public GeneralEffect {
@@ -355,9 +378,14 @@ Effect MakeScatteredEffect(std::vector<int64_t> positions,
   return std::make_shared<ScatteredEffect>(std::move(places));
 }
 
-Effect MakeOverlayEffect(const Update& update, std::string tensor,
-                         DType dtype) {
-  return std::make_shared<OverlayEffect>(update, std::move(tensor), dtype);
+Effect MakeReplacementEffect(const Update& update, std::string tensor,
+                             const BaseValues& base) {
+  return std::make_shared<ReplacementEffect>(update, std::move(tensor), base);
+}
+
+Effect MakeDifferenceEffect(std::unique_ptr<const ChangeReader> change,
+                            int64_t bytes) {
+  return std::make_shared<DifferenceEffect>(std::move(change), bytes);
 }
 
 Effect MakeChainedEffect(Effect first, Effect second) {
@@ -391,7 +419,8 @@ absl::StatusOr<Effect> MakeDoraEffect(Effect change,
     if (squares[i] <= 0) {
       return ReasonedError(
           absl::StatusCode::kInvalidArgument, "NON_FINITE",
-          absl::StrCat("vector ", i, " of the changed weight is zero, so DoRA "
+          absl::StrCat("vector ", i,
+                       " of the changed weight is zero, so DoRA "
                        "cannot bring it to a length"));
     }
     factors[i] = static_cast<float>(static_cast<double>(magnitudes[i]) /

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,14 @@ Effect MakeRowsEffect(std::vector<int64_t> rows, std::vector<float> values,
 // values[positions[i]] += added[i]; a position may come again.
 Effect MakeScatteredEffect(std::vector<int64_t> positions,
                            std::vector<float> added);
-// The replacement values of an update, which outlives the effect.
-Effect MakeOverlayEffect(const Update& update, std::string tensor, DType dtype);
+// The replacement values of an update, which outlives the effect, as do the
+// base's bytes.
+Effect MakeReplacementEffect(const Update& update, std::string tensor,
+                             const BaseValues& base);
+// values += what an update that carries differences changes; `bytes` of it are
+// in memory.
+Effect MakeDifferenceEffect(std::unique_ptr<const ChangeReader> change,
+                            int64_t bytes);
 // `first`, then `second` on what it gives.
 Effect MakeChainedEffect(Effect first, Effect second);
 // values += sum of weight x change, for effects whose change does not depend

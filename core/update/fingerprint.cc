@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
+#include "core/base/status_util.h"
 #include "core/tensor/tensor_norm.h"
 #include "core/update/effects.h"
 #include "core/update/symmetric_eigenvalues.h"
@@ -252,6 +256,7 @@ class EffectReader {
                const BaseValues& base)
       : effect_(effect),
         base_(base),
+        name_(tensor.name),
         shape_(ShapeOf(tensor)),
         seed_(SeedOf(tensor.name)),
         is_vocabulary_(IsVocabulary(tensor)) {}
@@ -276,7 +281,17 @@ class EffectReader {
  private:
   absl::Status ReadTile(int64_t first, int64_t count) {
     change_.resize(Size(count));
-    return ReadChange(effect_, base_, first, before_, absl::MakeSpan(change_));
+    CAIRN_RETURN_IF_ERROR(
+        ReadChange(effect_, base_, first, before_, absl::MakeSpan(change_)));
+    const bool is_finite =
+        std::all_of(change_.begin(), change_.end(),
+                    [](float value) { return std::isfinite(value); });
+    if (is_finite) return absl::OkStatus();
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "NON_FINITE",
+        absl::StrCat("the values for tensor ", JsonQuote(name_),
+                     " hold a NaN or an infinity"),
+        {{"tensor", name_}});
   }
 
   void AddTile(int64_t first, Recorder& recorder) {
@@ -300,6 +315,7 @@ class EffectReader {
 
   const TensorEffect& effect_;
   const BaseValues base_;
+  const std::string name_;
   const Shape shape_;
   const uint64_t seed_;
   const bool is_vocabulary_;
@@ -350,10 +366,9 @@ absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
       CAIRN_ASSIGN_OR_RETURN(layer.base_norm,
                              FrobeniusNorm(base.dtype, *base.bytes));
     }
-    CAIRN_RETURN_IF_ERROR(
-        RecordTensor(update, tensor,
-                     {.dtype = base.dtype, .bytes = base.bytes.get()}, recorder,
-                     layer));
+    CAIRN_RETURN_IF_ERROR(RecordTensor(
+        update, tensor, {.dtype = base.dtype, .bytes = base.bytes.get()},
+        recorder, layer));
     layers.push_back(std::move(layer));
   }
   return recorder.Finish(std::move(layers));

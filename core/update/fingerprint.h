@@ -59,7 +59,8 @@ using OpenTensor =
 // from 16 rows of each tensor, of others from all elements.
 // Factors of more than 256 MiB or of a rank above 256 are given a norm only.
 // INVALID_ARGUMENT with a reason when the change does not exist (see
-// Update::OpenEffect()).
+// Update::OpenEffect()), or where reading finds that it is broken or not
+// finite.
 absl::StatusOr<Fingerprint> TakeFingerprint(const Update& update,
                                             const OpenTensor& open_base);
 

@@ -48,8 +48,8 @@ class OneTensor : public Update {
   int64_t FactorBytes(absl::string_view) const override {
     return encoding_ == v1::Encoding::LORA ? 1024 : 0;
   }
-  absl::Status Overlay(absl::string_view, int64_t first,
-                       absl::Span<char> bytes) const override {
+  absl::Status ReadTuned(absl::string_view, const ByteSource&, int64_t first,
+                         absl::Span<char> bytes) const override {
     std::vector<float> values(bytes.size() / 4);
     for (size_t i = 0; i < values.size(); ++i) {
       values[i] = static_cast<float>(1 + At(first + static_cast<int64_t>(i)));
@@ -107,9 +107,9 @@ TEST(FingerprintTest, EncodingsOfOneChangeHaveOneSketchAndNorm) {
   EXPECT_NEAR(lora.layers[0].base_norm, std::sqrt(kRows * kColumns), 1e-6);
   EXPECT_EQ(lora.layers[0].rank, kRank);
   EXPECT_EQ(dense.layers[0].rank, 0);
-  EXPECT_NEAR(static_cast<double>(dense.positive) /
-                  static_cast<double>(dense.changed),
-              0.5, 0.05);
+  EXPECT_NEAR(
+      static_cast<double>(dense.positive) / static_cast<double>(dense.changed),
+      0.5, 0.05);
 }
 
 TEST(FingerprintTest, CosineTellsCopiesFromStrangers) {

@@ -31,21 +31,6 @@ absl::Status Refuse(absl::string_view reason, absl::string_view field,
                        {{"field", std::string(field)}});
 }
 
-absl::StatusOr<std::string> HashSource(const ByteSource& source) {
-  Hasher hasher;
-  std::vector<char> tile(
-      static_cast<size_t>(std::min<int64_t>(kTileBytes, source.size())));
-  for (int64_t offset = 0; offset < source.size();
-       offset += static_cast<int64_t>(kTileBytes)) {
-    auto part = absl::MakeSpan(tile).subspan(
-        0, static_cast<size_t>(
-               std::min<int64_t>(kTileBytes, source.size() - offset)));
-    CAIRN_RETURN_IF_ERROR(source.ReadAt(offset, part));
-    hasher.Update(absl::string_view(part.data(), part.size()));
-  }
-  return hasher.Finish().hex();
-}
-
 bool IsPrefixedDigest(const std::string& text) {
   return absl::StartsWith(text, "sha256:") && Digest::Parse(text).ok();
 }
@@ -67,7 +52,7 @@ absl::Status CheckFiles(const v1::ContributionManifest& manifest) {
           absl::StrCat("is ", JsonQuote(file.path().substr(0, 200)),
                        "; an update has ", kAdapterConfigFile, " and ",
                        kAdapterWeightsFile, ", or ", kUpdateFile,
-                       ", and may have ", kStatisticsFile));
+                       ", and may have ", kMaskFile, " or ", kStatisticsFile));
     }
     if (i > 0 && manifest.files(i - 1).path() >= file.path()) {
       return Refuse("MALFORMED_FILE", field,
@@ -127,12 +112,27 @@ absl::Status CheckTexts(const v1::ContributionManifest& manifest) {
 
 }  // namespace
 
+absl::StatusOr<std::string> FileSha256(const ByteSource& source) {
+  Hasher hasher;
+  std::vector<char> tile(
+      static_cast<size_t>(std::min<int64_t>(kTileBytes, source.size())));
+  for (int64_t offset = 0; offset < source.size();
+       offset += static_cast<int64_t>(kTileBytes)) {
+    auto part = absl::MakeSpan(tile).subspan(
+        0, static_cast<size_t>(
+               std::min<int64_t>(kTileBytes, source.size() - offset)));
+    CAIRN_RETURN_IF_ERROR(source.ReadAt(offset, part));
+    hasher.Update(absl::string_view(part.data(), part.size()));
+  }
+  return hasher.Finish().hex();
+}
+
 absl::StatusOr<std::vector<v1::File>> DescribeUpdateFiles(
     const FileMap& files) {
   std::vector<v1::File> out;
   for (const auto& [path, source] : files) {
     if (!IsUpdateFile(path)) continue;
-    auto sha256 = HashSource(*source);
+    auto sha256 = FileSha256(*source);
     if (!sha256.ok()) return Annotate(sha256.status(), path);
     v1::File file;
     file.set_path(path);

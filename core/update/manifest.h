@@ -17,6 +17,9 @@ namespace cairn {
 // What an author signs over: "cairn.manifest.v1" + NUL + the bytes.
 inline constexpr char kManifestDomain[] = "cairn.manifest.v1";
 
+// SHA-256 of all bytes, as hex.
+absl::StatusOr<std::string> FileSha256(const ByteSource& source);
+
 // The files of an update, sorted by path, with size and SHA-256; only those
 // that IsUpdateFile() names. Reads all bytes.
 absl::StatusOr<std::vector<v1::File>> DescribeUpdateFiles(const FileMap& files);

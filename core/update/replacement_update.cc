@@ -29,6 +29,14 @@ absl::Status NotTouched(absl::string_view tensor) {
       absl::StrCat("the update does not touch tensor ", JsonQuote(tensor)));
 }
 
+absl::Status CheckBase(const TouchedTensor& tensor, const ByteSource& base) {
+  const int64_t bytes = Elements(tensor) * Width(tensor);
+  if (base.size() == bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor ", JsonQuote(tensor.name), " has ", base.size(),
+                   " bytes in the base; ", bytes, " are expected"));
+}
+
 }  // namespace
 
 absl::Status CheckReplaceable(absl::string_view tensor, DType dtype) {
@@ -62,11 +70,7 @@ absl::StatusOr<double> ReplacementUpdate::DeltaNorm(
   const DType dtype = *touched->dtype;
   const int64_t elements = Elements(*touched);
   const int64_t width = Width(*touched);
-  if (base.size() != elements * width) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "tensor ", JsonQuote(tensor), " has ", base.size(),
-        " bytes in the base; ", elements * width, " are expected"));
-  }
+  CAIRN_RETURN_IF_ERROR(CheckBase(*touched, base));
   const auto tile = static_cast<size_t>(std::min(kTileElements, elements));
   std::vector<char> raw(tile * static_cast<size_t>(width));
   std::vector<float> before(tile);
@@ -79,7 +83,7 @@ absl::StatusOr<double> ReplacementUpdate::DeltaNorm(
         absl::MakeSpan(raw).subspan(0, count * static_cast<size_t>(width));
     CAIRN_RETURN_IF_ERROR(base.ReadAt(first * width, bytes));
     ToFloats(dtype, bytes, absl::MakeSpan(before).subspan(0, count));
-    CAIRN_RETURN_IF_ERROR(Overlay(tensor, first, bytes));
+    CAIRN_RETURN_IF_ERROR(ReadTuned(tensor, base, first, bytes));
     ToFloats(dtype, bytes, absl::MakeSpan(after).subspan(0, count));
     for (size_t i = 0; i < count; ++i) {
       const double tau = static_cast<double>(after[i]) - before[i];
@@ -89,8 +93,9 @@ absl::StatusOr<double> ReplacementUpdate::DeltaNorm(
   return std::sqrt(total);
 }
 
-absl::Status ReplacementUpdate::Overlay(absl::string_view tensor, int64_t first,
-                                        absl::Span<char> bytes) const {
+absl::Status ReplacementUpdate::ReadTuned(absl::string_view tensor,
+                                          const ByteSource& base, int64_t first,
+                                          absl::Span<char> bytes) const {
   const TouchedTensor* touched = Find(tensor);
   if (touched == nullptr) return NotTouched(tensor);
   const auto width = static_cast<size_t>(Width(*touched));
@@ -103,8 +108,9 @@ absl::Status ReplacementUpdate::Overlay(absl::string_view tensor, int64_t first,
                      " elements of ", width, " bytes; ", bytes.size(),
                      " bytes from element ", first, " on are not among them"));
   }
-  return OverlayRange(static_cast<size_t>(touched - touched_.data()), first,
-                      count, bytes);
+  CAIRN_RETURN_IF_ERROR(CheckBase(*touched, base));
+  return ReadRange(static_cast<size_t>(touched - touched_.data()), base, first,
+                   bytes);
 }
 
 }  // namespace cairn

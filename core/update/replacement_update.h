@@ -24,8 +24,8 @@ class ReplacementUpdate : public Update {
   absl::Status CheckFinite() const override;
   absl::StatusOr<double> DeltaNorm(absl::string_view tensor,
                                    const ByteSource& base) const override;
-  absl::Status Overlay(absl::string_view tensor, int64_t first,
-                       absl::Span<char> bytes) const override;
+  absl::Status ReadTuned(absl::string_view tensor, const ByteSource& base,
+                         int64_t first, absl::Span<char> bytes) const override;
 
  protected:
   ReplacementUpdate(SharedSource file, std::vector<TouchedTensor> touched,
@@ -41,12 +41,13 @@ class ReplacementUpdate : public Update {
   };
 
   const ByteSource& file() const { return *file_; }
-  // All replacement values of touched()[index].
-  virtual Range ValuesOf(size_t index) const = 0;
-  // Overlay() of touched()[index]; elements [first, first + count) exist and
-  // `bytes` holds them.
-  virtual absl::Status OverlayRange(size_t index, int64_t first, int64_t count,
-                                    absl::Span<char> bytes) const = 0;
+  // All replacement values of touched()[index]; for CheckFinite().
+  virtual Range ValuesOf(size_t /*index*/) const { return {}; }
+  // ReadTuned() of touched()[index]; the elements exist, and `base` has all of
+  // the tensor's.
+  virtual absl::Status ReadRange(size_t index, const ByteSource& base,
+                                 int64_t first,
+                                 absl::Span<char> bytes) const = 0;
 
  private:
   const SharedSource file_;

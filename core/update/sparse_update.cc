@@ -6,26 +6,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
-#include "core/base/status_util.h"
 #include "core/update/replacement_update.h"
-#include "core/update/sparse_layout.h"
+#include "core/update/tensor_table.h"
 #include "core/update/varint.h"
 
 namespace cairn {
 namespace {
 
-constexpr int64_t kRankMax = 64;
 // A reader may begin at every so many-th change.
 constexpr int64_t kSkipInterval = 1024;
 
-absl::Status Malformed(absl::string_view tensor, absl::string_view what) {
-  return ReasonedError(
-      absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
-      absl::StrCat(kUpdateFile, ": tensor ", JsonQuote(tensor), " ", what),
-      {{"file", kUpdateFile}, {"tensor", std::string(tensor)}});
-}
+// The byte strings of a sparse update's first version, beside its table.
+constexpr char kSparseGaps[] = "cairn.gaps";
+constexpr char kSparseValues[] = "cairn.values";
 
 // Where decoding may begin: before change `entry`, whose gap stands at
 // `offset` and counts from the position `previous` of the change before.
@@ -110,9 +104,12 @@ class SparseUpdate : public ReplacementUpdate {
             changes.count * DTypeBits(changes.spec.dtype) / 8};
   }
 
-  absl::Status OverlayRange(size_t index, int64_t first, int64_t count,
-                            absl::Span<char> bytes) const override {
+  absl::Status ReadRange(size_t index, const ByteSource& base, int64_t first,
+                         absl::Span<char> bytes) const override {
     const Changes& changes = changes_[index];
+    const int64_t width = DTypeBits(changes.spec.dtype) / 8;
+    const int64_t count = static_cast<int64_t>(bytes.size()) / width;
+    CAIRN_RETURN_IF_ERROR(base.ReadAt(first * width, bytes));
     // The last point before which every change lies before `first`.
     auto after = std::partition_point(
         changes.skips.begin(), changes.skips.end(),
@@ -162,90 +159,6 @@ class SparseUpdate : public ReplacementUpdate {
   const std::vector<Changes> changes_;  // in the order of touched()
 };
 
-// Takes records off the table of tensors.
-class TableReader {
- public:
-  explicit TableReader(absl::string_view table) : table_(table) {}
-
-  bool done() const { return table_.empty(); }
-
-  absl::StatusOr<Changes> Next(int64_t& gaps_bytes) {
-    Changes out;
-    CAIRN_RETURN_IF_ERROR(ReadName(out.spec.name));
-    CAIRN_ASSIGN_OR_RETURN(absl::string_view dtype, Text("dtype"));
-    auto known = ParseDType(dtype);
-    if (!known.has_value()) {
-      return Malformed(name_, absl::StrCat("has the unknown dtype ",
-                                           JsonQuote(dtype.substr(0, 40))));
-    }
-    out.spec.dtype = *known;
-    CAIRN_ASSIGN_OR_RETURN(int64_t rank, Number("rank"));
-    if (rank > kRankMax) {
-      return Malformed(
-          name_, absl::StrCat("has ", rank, " dimensions; at most ", kRankMax,
-                              " are allowed"));
-    }
-    for (int64_t i = 0; i < rank; ++i) {
-      CAIRN_ASSIGN_OR_RETURN(int64_t dimension, Number("shape"));
-      out.spec.shape.push_back(dimension);
-    }
-    auto bytes = PackedBytes(out.spec.dtype, out.spec.shape);
-    if (!bytes.ok()) return Malformed(name_, bytes.status().message());
-    CAIRN_ASSIGN_OR_RETURN(out.count, Number("count of changes"));
-    CAIRN_ASSIGN_OR_RETURN(gaps_bytes, Number("length of gaps"));
-    if (out.count < 1 || out.count > out.spec.elements()) {
-      return Malformed(name_, absl::StrCat("has ", out.count, " changes but ",
-                                           out.spec.elements(), " elements"));
-    }
-    return out;
-  }
-
- private:
-  absl::Status CutShort(absl::string_view field) const {
-    return ReasonedError(
-        absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
-        absl::StrCat(kUpdateFile, ": ", kSparseTable,
-                     " is cut short or malformed in the ", field,
-                     " of the tensor after ", JsonQuote(name_)),
-        {{"file", kUpdateFile}});
-  }
-
-  absl::StatusOr<int64_t> Number(absl::string_view field) {
-    std::optional<uint64_t> value = ConsumeVarint(table_);
-    if (!value.has_value()) return CutShort(field);
-    return static_cast<int64_t>(*value);
-  }
-
-  absl::StatusOr<absl::string_view> Text(absl::string_view field) {
-    CAIRN_ASSIGN_OR_RETURN(int64_t length, Number(field));
-    if (static_cast<uint64_t>(length) > table_.size()) return CutShort(field);
-    absl::string_view text = table_.substr(0, static_cast<size_t>(length));
-    table_.remove_prefix(text.size());
-    return text;
-  }
-
-  absl::Status ReadName(std::string& out) {
-    CAIRN_ASSIGN_OR_RETURN(int64_t shared, Number("name"));
-    if (static_cast<uint64_t>(shared) > name_.size()) return CutShort("name");
-    CAIRN_ASSIGN_OR_RETURN(absl::string_view suffix, Text("name"));
-    out = absl::StrCat(name_.substr(0, static_cast<size_t>(shared)), suffix);
-    const bool is_plain = out.size() <= kSparseNameBytesMax &&
-                          std::none_of(out.begin(), out.end(), [](char c) {
-                            return static_cast<uint8_t>(c) < 0x20;
-                          });
-    if (!is_plain) return CutShort("name");
-    if (out <= name_) {
-      return Malformed(out, absl::StrCat("does not come after ",
-                                         JsonQuote(name_), " by name"));
-    }
-    name_ = out;
-    return absl::OkStatus();
-  }
-
-  absl::string_view table_;
-  std::string name_;
-};
-
 // Reads all gaps of a tensor once: checks them and notes where to begin.
 absl::Status ScanGaps(const ByteSource& file, Changes& changes) {
   PositionReader reader(file, changes.gaps_begin, changes.gaps_end, -1);
@@ -257,42 +170,33 @@ absl::Status ScanGaps(const ByteSource& file, Changes& changes) {
     }
     CAIRN_ASSIGN_OR_RETURN(std::optional<int64_t> position, reader.Next());
     if (!position.has_value()) {
-      return Malformed(changes.spec.name,
-                       absl::StrCat("has a gap that is cut short or "
-                                    "malformed, at change ",
-                                    entry, " of ", changes.count));
+      return MalformedTensor(changes.spec.name,
+                             absl::StrCat("has a gap that is cut short or "
+                                          "malformed, at change ",
+                                          entry, " of ", changes.count));
     }
     if (*position >= elements) {
-      return Malformed(
+      return MalformedTensor(
           changes.spec.name,
           absl::StrCat("changes element ", *position, " of ", elements));
     }
     previous = *position;
   }
   if (reader.offset() != changes.gaps_end) {
-    return Malformed(changes.spec.name,
-                     absl::StrCat("has ", changes.gaps_end - reader.offset(),
-                                  " bytes of gaps more than its ",
-                                  changes.count, " changes take"));
+    return MalformedTensor(
+        changes.spec.name,
+        absl::StrCat("has ", changes.gaps_end - reader.offset(),
+                     " bytes of gaps more than its ", changes.count,
+                     " changes take"));
   }
   return absl::OkStatus();
 }
 
-// One of the three byte strings of the file.
-absl::StatusOr<TensorEntry> FindPart(const SafetensorsHeader& header,
-                                     const char* name) {
-  const TensorEntry* entry = header.Find(name);
-  if (entry == nullptr || entry->dtype != DType::kU8 ||
-      entry->shape.size() != 1) {
-    return Malformed(name, "must be there as a U8 vector");
-  }
-  return *entry;
-}
-
 absl::Status WrongLength(const TensorEntry& part, int64_t taken) {
-  return Malformed(part.name, absl::StrCat("has ", part.end - part.begin,
-                                           " bytes, but the tensors in ",
-                                           kSparseTable, " take ", taken));
+  return MalformedTensor(
+      part.name,
+      absl::StrCat("has ", part.end - part.begin, " bytes, but the tensors in ",
+                   kTensorTable, " take ", taken));
 }
 
 // The table of tensors, with every range checked against the two streams.
@@ -300,42 +204,33 @@ absl::StatusOr<std::vector<Changes>> ReadTable(const ByteSource& file,
                                                const TensorEntry& table,
                                                const TensorEntry& gaps,
                                                const TensorEntry& values) {
-  const int64_t table_bytes = table.end - table.begin;
-  if (table_bytes > kSafetensorsHeaderBytesMax) {
-    return ReasonedError(
-        absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED",
-        absl::StrCat(kUpdateFile, ": ", kSparseTable, " has ", table_bytes,
-                     " bytes; at most ", kSafetensorsHeaderBytesMax,
-                     " are allowed"),
-        {{"file", kUpdateFile}, {"tensor", kSparseTable}});
-  }
-  std::string text(static_cast<size_t>(table_bytes), '\0');
-  CAIRN_RETURN_IF_ERROR(
-      file.ReadAt(table.begin, absl::MakeSpan(&text[0], text.size())));
-  TableReader reader(text);
+  CAIRN_ASSIGN_OR_RETURN(const std::string text, ReadTensorTable(file, table));
+  TensorTableReader reader(text);
   std::vector<Changes> out;
   int64_t gaps_at = gaps.begin;
   int64_t values_at = values.begin;
   while (!reader.done()) {
-    if (out.size() == static_cast<size_t>(kSafetensorsTensorsMax)) {
-      return ReasonedError(absl::StatusCode::kInvalidArgument, "LIMIT_EXCEEDED",
-                           absl::StrCat(kUpdateFile, ": more than ",
-                                        kSafetensorsTensorsMax, " tensors"),
-                           {{"file", kUpdateFile}});
+    Changes changes;
+    CAIRN_ASSIGN_OR_RETURN(changes.spec, reader.NextTensor());
+    CAIRN_ASSIGN_OR_RETURN(changes.count, reader.Number("count of changes"));
+    CAIRN_ASSIGN_OR_RETURN(const int64_t gaps_bytes,
+                           reader.Number("length of gaps"));
+    const int64_t elements = changes.spec.elements();
+    if (changes.count < 1 || changes.count > elements) {
+      return MalformedTensor(
+          changes.spec.name,
+          absl::StrCat("has ", changes.count, " changes but ", elements,
+                       " elements"));
     }
-    int64_t gaps_bytes = 0;
-    CAIRN_ASSIGN_OR_RETURN(Changes changes, reader.Next(gaps_bytes));
-    CAIRN_RETURN_IF_ERROR(
-        CheckReplaceable(changes.spec.name, changes.spec.dtype));
     // Within the tensor's own packed size, so it cannot overflow.
     const int64_t values_bytes =
         changes.count * DTypeBits(changes.spec.dtype) / 8;
     if (gaps_bytes > gaps.end - gaps_at ||
         values_bytes > values.end - values_at) {
-      return Malformed(changes.spec.name,
-                       absl::StrCat("has ", changes.count,
-                                    " changes, more than the file holds "
-                                    "positions and values for"));
+      return MalformedTensor(changes.spec.name,
+                             absl::StrCat("has ", changes.count,
+                                          " changes, more than the file holds "
+                                          "positions and values for"));
     }
     changes.gaps_begin = gaps_at;
     changes.gaps_end = gaps_at += gaps_bytes;
@@ -347,25 +242,23 @@ absl::StatusOr<std::vector<Changes>> ReadTable(const ByteSource& file,
   if (values_at != values.end) {
     return WrongLength(values, values_at - values.begin);
   }
-  if (out.empty()) return Malformed(kSparseTable, "names no tensor");
+  if (out.empty()) return MalformedTensor(kTensorTable, "names no tensor");
   return out;
 }
 
 }  // namespace
 
-int SparseGapBytes(int64_t previous, int64_t position) {
-  return VarintBytes(static_cast<uint64_t>(position - previous - 1));
-}
-
 absl::StatusOr<std::unique_ptr<Update>> OpenSparseUpdate(
     SharedSource file, const SafetensorsHeader& header) {
-  CAIRN_ASSIGN_OR_RETURN(TensorEntry table, FindPart(header, kSparseTable));
-  CAIRN_ASSIGN_OR_RETURN(TensorEntry gaps, FindPart(header, kSparseGaps));
-  CAIRN_ASSIGN_OR_RETURN(TensorEntry values, FindPart(header, kSparseValues));
+  CAIRN_ASSIGN_OR_RETURN(TensorEntry table,
+                         FindByteString(header, kTensorTable));
+  CAIRN_ASSIGN_OR_RETURN(TensorEntry gaps, FindByteString(header, kSparseGaps));
+  CAIRN_ASSIGN_OR_RETURN(TensorEntry values,
+                         FindByteString(header, kSparseValues));
   for (const TensorEntry& entry : header.tensors()) {
-    if (entry.name != kSparseTable && entry.name != kSparseGaps &&
+    if (entry.name != kTensorTable && entry.name != kSparseGaps &&
         entry.name != kSparseValues) {
-      return Malformed(entry.name, "does not belong in a sparse update");
+      return MalformedTensor(entry.name, "does not belong in a sparse update");
     }
   }
   CAIRN_ASSIGN_OR_RETURN(std::vector<Changes> all,

@@ -1,6 +1,9 @@
 #include "core/update/update.h"
 
 #include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -13,9 +16,14 @@
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/base_model.h"
+#include "core/update/coded_layout.h"
+#include "core/update/coded_update.h"
 #include "core/update/dense_update.h"
 #include "core/update/effects.h"
+#include "core/update/lossless_update.h"
+#include "core/update/manifest.h"
 #include "core/update/peft_update.h"
+#include "core/update/position_mask.h"
 #include "core/update/sparse_update.h"
 #include "core/update/update_statistics.h"
 
@@ -64,8 +72,80 @@ absl::Status CheckTensor(const TouchedTensor& tensor,
   return absl::OkStatus();
 }
 
+// Every format of cairn-update.safetensors with its versions.
+const std::map<std::string, std::set<std::string>>& KnownFormats() {
+  static const auto& known = *[] {
+    auto* all = new std::map<std::string, std::set<std::string>>{
+        {"sparse", {"1"}}, {"dense", {"1", "2"}}};
+    for (const CodedFormat& coded : kCodedFormats) {
+      (*all)[coded.name].insert(coded.version);
+    }
+    return all;
+  }();
+  return known;
+}
+
+absl::Status CheckFormat(const std::string& format,
+                         const std::string& version) {
+  std::map<std::string, std::string> details = {{"file", kUpdateFile}};
+  auto known = KnownFormats().find(format);
+  if (known == KnownFormats().end()) {
+    std::vector<std::string> names;
+    for (const auto& [name, versions] : KnownFormats()) names.push_back(name);
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.format is ",
+                               JsonQuote(format.substr(0, 40)), "; there are ",
+                               absl::StrJoin(names, ", ")),
+                  std::move(details));
+  }
+  if (!known->second.contains(version)) {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.version is ",
+                               JsonQuote(version.substr(0, 40)), "; of ",
+                               format, " this program reads ",
+                               absl::StrJoin(known->second, ", ")),
+                  std::move(details));
+  }
+  return absl::OkStatus();
+}
+
+// The mask that an update names by digest; none when it names none and none
+// stands beside it.
+absl::StatusOr<std::optional<PositionMask>> OpenMask(
+    SharedSource file, const std::string& digest) {
+  const std::map<std::string, std::string> details = {{"file", kMaskFile}};
+  if (digest.empty()) {
+    if (file == nullptr) return std::optional<PositionMask>();
+    return Refuse("MALFORMED_FILE",
+                  absl::StrCat(kMaskFile, " stands beside ", kUpdateFile,
+                               ", which does not name it in __metadata__ "
+                               "cairn.mask"),
+                  details);
+  }
+  if (file == nullptr) {
+    return Refuse("MALFORMED_FILE",
+                  absl::StrCat(kUpdateFile, " names the mask ",
+                               JsonQuote(digest.substr(0, 80)), ", but ",
+                               kMaskFile, " is not beside it"),
+                  details);
+  }
+  CAIRN_ASSIGN_OR_RETURN(const std::string measured, FileSha256(*file));
+  if (digest != absl::StrCat("sha256:", measured)) {
+    return Refuse("MALFORMED_FILE",
+                  absl::StrCat(kMaskFile, " is sha256:", measured, ", not ",
+                               JsonQuote(digest.substr(0, 80)), ", which ",
+                               kUpdateFile, " names"),
+                  details);
+  }
+  CAIRN_ASSIGN_OR_RETURN(PositionMask mask,
+                         PositionMask::Open(std::move(file)));
+  return std::optional<PositionMask>(std::move(mask));
+}
+
 // cairn-update.safetensors: which format, which version, which base.
-absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file) {
+// `mask` is what stands beside it, or null.
+absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file,
+                                                        SharedSource mask) {
   CAIRN_ASSIGN_OR_RETURN(SafetensorsHeader header,
                          SafetensorsHeader::Read(*file, kUpdateFile));
   std::map<std::string, std::string> details = {{"file", kUpdateFile}};
@@ -74,21 +154,8 @@ absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file) {
     return it == header.metadata().end() ? std::string() : it->second;
   };
   const std::string format = text("cairn.format");
-  if (format != "sparse" && format != "dense") {
-    return Refuse("UNKNOWN_FORMAT",
-                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.format is ",
-                               JsonQuote(format.substr(0, 40)),
-                               "; it must be \"sparse\" or \"dense\""),
-                  std::move(details));
-  }
   const std::string version = text("cairn.version");
-  if (version != "1") {
-    return Refuse("UNKNOWN_FORMAT",
-                  absl::StrCat(kUpdateFile, ": __metadata__ cairn.version is ",
-                               JsonQuote(version.substr(0, 40)),
-                               "; this program reads \"1\""),
-                  std::move(details));
-  }
+  CAIRN_RETURN_IF_ERROR(CheckFormat(format, version));
   const std::string base = text("cairn.base");
   if (!absl::StartsWith(base, "sha256:") || !Digest::Parse(base).ok()) {
     return Refuse("MALFORMED_FILE",
@@ -102,8 +169,18 @@ absl::StatusOr<std::unique_ptr<Update>> OpenCairnUpdate(SharedSource file) {
                   absl::StrCat(kUpdateFile, ": changes no tensor"),
                   std::move(details));
   }
-  return format == "sparse" ? OpenSparseUpdate(std::move(file), header)
-                            : OpenDenseUpdate(std::move(file), header);
+  for (const CodedFormat& coded : kCodedFormats) {
+    if (format == coded.name && version == coded.version) {
+      CAIRN_ASSIGN_OR_RETURN(const std::optional<PositionMask> opened,
+                             OpenMask(std::move(mask), text("cairn.mask")));
+      return OpenCodedUpdate(std::move(file), header, coded,
+                             opened.has_value() ? &*opened : nullptr);
+    }
+  }
+  CAIRN_RETURN_IF_ERROR(OpenMask(std::move(mask), "").status());
+  if (format == "sparse") return OpenSparseUpdate(std::move(file), header);
+  return version == "1" ? OpenDenseUpdate(std::move(file), header)
+                        : OpenLosslessUpdate(std::move(file), header);
 }
 
 // The update without what its author measured.
@@ -112,6 +189,7 @@ absl::StatusOr<std::unique_ptr<Update>> OpenAlone(const FileMap& files,
   auto cairn = files.find(kUpdateFile);
   auto config = files.find(kAdapterConfigFile);
   auto weights = files.find(kAdapterWeightsFile);
+  auto mask = files.find(kMaskFile);
   const bool is_peft = config != files.end() || weights != files.end();
   if (cairn != files.end() && is_peft) {
     return Refuse("UNKNOWN_FORMAT",
@@ -120,7 +198,16 @@ absl::StatusOr<std::unique_ptr<Update>> OpenAlone(const FileMap& files,
                                "one of them"),
                   {});
   }
-  if (cairn != files.end()) return OpenCairnUpdate(cairn->second);
+  if (cairn != files.end()) {
+    return OpenCairnUpdate(cairn->second,
+                           mask == files.end() ? nullptr : mask->second);
+  }
+  if (mask != files.end()) {
+    return Refuse("UNKNOWN_FORMAT",
+                  absl::StrCat(kMaskFile, " is there without ", kUpdateFile,
+                               ", which would say what it is for"),
+                  {{"file", kMaskFile}});
+  }
   if (!is_peft) {
     return Refuse("UNKNOWN_FORMAT",
                   absl::StrCat("no update: neither ", kUpdateFile, " nor ",
@@ -154,9 +241,15 @@ absl::StatusOr<LoraFactors> Update::ReadFactors(absl::string_view) const {
   return absl::FailedPreconditionError("this tensor's change has no factors");
 }
 
-absl::Status Update::Overlay(absl::string_view, int64_t,
-                             absl::Span<char>) const {
-  return absl::FailedPreconditionError("a PEFT adapter has no replacement values");
+absl::StatusOr<std::unique_ptr<ChangeReader>> Update::OpenChange(
+    absl::string_view) const {
+  return absl::FailedPreconditionError("this update carries no differences");
+}
+
+absl::Status Update::ReadTuned(absl::string_view, const ByteSource&, int64_t,
+                               absl::Span<char>) const {
+  return absl::FailedPreconditionError(
+      "a PEFT adapter has no replacement values");
 }
 
 absl::StatusOr<Effect> Update::OpenEffect(absl::string_view tensor,
@@ -165,8 +258,12 @@ absl::StatusOr<Effect> Update::OpenEffect(absl::string_view tensor,
     return absl::NotFoundError(
         absl::StrCat("the update does not touch tensor ", JsonQuote(tensor)));
   }
+  if (form() == Form::kDifference) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, OpenChange(tensor));
+    return MakeDifferenceEffect(std::move(change), EffectBytes(tensor));
+  }
   if (FactorBytes(tensor) == 0) {
-    return MakeOverlayEffect(*this, std::string(tensor), base.dtype);
+    return MakeReplacementEffect(*this, std::string(tensor), base);
   }
   CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, ReadFactors(tensor));
   std::vector<LowRankBlock> blocks;
@@ -213,8 +310,9 @@ std::string BaseDigestOf(const FileMap& files) {
 }
 
 bool IsUpdateFile(absl::string_view path) {
-  return path == kUpdateFile || path == kAdapterConfigFile ||
-         path == kAdapterWeightsFile || path == kStatisticsFile;
+  return path == kUpdateFile || path == kMaskFile ||
+         path == kAdapterConfigFile || path == kAdapterWeightsFile ||
+         path == kStatisticsFile;
 }
 
 absl::Status CheckAgainstBase(const Update& update,

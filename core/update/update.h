@@ -22,6 +22,8 @@ namespace cairn {
 inline constexpr char kAdapterConfigFile[] = "adapter_config.json";
 inline constexpr char kAdapterWeightsFile[] = "adapter_model.safetensors";
 inline constexpr char kUpdateFile[] = "cairn-update.safetensors";
+// Beside it where it names a mask.
+inline constexpr char kMaskFile[] = "cairn-mask.safetensors";
 
 // A tensor of the base that an update changes.
 struct TouchedTensor {
@@ -42,6 +44,15 @@ struct LoraFactors {
   bool transposed = false;
 };
 
+// tau of one tensor of an update that carries differences. Thread-safe.
+class ChangeReader {
+ public:
+  virtual ~ChangeReader() = default;
+  // Elements [first, first + out.size()) of the flattened tensor. Each element
+  // is the same whatever range it is read in, on every machine.
+  virtual absl::Status Read(int64_t first, absl::Span<float> out) const = 0;
+};
+
 class UpdateStatistics;
 
 // One proposed change against one base, opened for reading. Opening has done
@@ -54,13 +65,32 @@ class Update {
   virtual ~Update();
 
   virtual v1::Encoding::Kind encoding() const = 0;
+  // What people call its encoding: "SPARSE", "TERNARY", "INT8", ...
+  virtual std::string encoding_name() const {
+    return v1::Encoding::Kind_Name(encoding());
+  }
+  // What it carries, and so which of the readers below it has, besides
+  // OpenEffect().
+  enum class Form {
+    kAdapter,      // ReadFactors() for some tensors
+    kReplacement,  // ReadTuned(): the tuned values themselves
+    kDifference,   // OpenChange(); ReadTuned() rounds base + tau
+  };
+  virtual Form form() const {
+    return encoding() == v1::Encoding::SPARSE ||
+                   encoding() == v1::Encoding::DENSE
+               ? Form::kReplacement
+               : Form::kAdapter;
+  }
   // Sorted by name, unique, never empty.
   virtual const std::vector<TouchedTensor>& touched() const = 0;
   // Digest of the base that the files name ("sha256:..."); empty for PEFT.
   virtual std::string base_digest() const = 0;
 
-  // Reads every value. INVALID_ARGUMENT with reason NON_FINITE naming the
-  // tensor that holds a NaN or infinity.
+  // Reads every value that can be known without the base, which is all but
+  // those of lossless dense updates: TakeFingerprint() looks at them.
+  // INVALID_ARGUMENT with reason NON_FINITE naming the tensor that holds a NaN
+  // or infinity.
   virtual absl::Status CheckFinite() const = 0;
 
   // Frobenius norm of tau for one touched tensor that has factors or
@@ -77,16 +107,26 @@ class Update {
   // that has no factors. Known from headers alone.
   virtual int64_t FactorBytes(absl::string_view /*tensor*/) const { return 0; }
 
-  // Sparse and dense only: turns packed bytes of the base's tensor, from
-  // element `first` on, into those of the tuned one, in place.
-  // FAILED_PRECONDITION for LoRA.
-  virtual absl::Status Overlay(absl::string_view tensor, int64_t first,
-                               absl::Span<char> bytes) const;
+  // Differences only: tau of a touched tensor. Refers to the update.
+  // FAILED_PRECONDITION for other forms.
+  virtual absl::StatusOr<std::unique_ptr<ChangeReader>> OpenChange(
+      absl::string_view tensor) const;
+
+  // Not for adapters (FAILED_PRECONDITION): packed bytes of the tuned tensor,
+  // from element `first` on. `base` holds those of the base's tensor.
+  virtual absl::Status ReadTuned(absl::string_view tensor,
+                                 const ByteSource& base, int64_t first,
+                                 absl::Span<char> bytes) const;
+
+  // How the change of a touched tensor is kept, in a few words: for people.
+  virtual std::string Describe(absl::string_view /*tensor*/) const {
+    return "";
+  }
 
   // What the update does to a touched tensor, told for any encoding. `base`
   // is the base's tensor; it is read now where the change depends on all of
-  // it (DoRA). The update outlives the result. INVALID_ARGUMENT with reason
-  // NON_FINITE when the change does not exist.
+  // it (DoRA). The update and the base's bytes outlive the result.
+  // INVALID_ARGUMENT with reason NON_FINITE when the change does not exist.
   virtual absl::StatusOr<Effect> OpenEffect(absl::string_view tensor,
                                             const BaseValues& base) const;
   // Bytes that OpenEffect() puts in memory; known from headers alone.

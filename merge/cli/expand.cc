@@ -25,8 +25,8 @@ struct Flags : LocalFlags {
   uint64_t memory = uint64_t{2} << 30;
 };
 
-// Sparse and dense updates carry the tuned values themselves; what an adapter
-// changes is added in float32 and rounded once.
+// Exact updates carry the tuned values themselves; what others change is added
+// in float32 and rounded once.
 absl::Status Expand(const Flags& flags, const std::string& directory) {
   CAIRN_ASSIGN_OR_RETURN(Checkpoint base, OpenLocalCheckpoint(flags.base));
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update,
@@ -37,8 +37,7 @@ absl::Status Expand(const Flags& flags, const std::string& directory) {
       Annotate(CheckAgainstBase(*update, identity.tensors, identity.digest),
                flags.update));
   CAIRN_RETURN_IF_ERROR(Annotate(update->CheckFinite(), flags.update));
-  if (update->encoding() == v1::Encoding::SPARSE ||
-      update->encoding() == v1::Encoding::DENSE) {
+  if (update->form() == Update::Form::kReplacement) {
     return ExpandUpdate(base, *update, directory);
   }
   const MergeRequest request = {.head = &base,
@@ -79,7 +78,8 @@ int Main(int argc, char** argv) {
   app.add_option("--memory", flags.memory, "memory for buffers, e.g. 2GiB")
       ->transform(CLI::AsSizeValue(false))
       ->default_str("2GiB");
-  app.add_option("update", flags.update, "Cairn update or PEFT adapter directory")
+  app.add_option("update", flags.update,
+                 "Cairn update or PEFT adapter directory")
       ->required();
   app.add_option("out", flags.out, "output directory")->required();
   AddLocalFlags(app, flags);

@@ -53,7 +53,7 @@ absl::StatusOr<Json> InspectUpdate(const std::string& path) {
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update, std::move(opened));
   Json json = {{"kind", "update"},
                {"path", path},
-               {"encoding", v1::Encoding::Kind_Name(update->encoding())},
+               {"encoding", update->encoding_name()},
                {"baseDigest", update->base_digest()},
                {"tensors", Json::array()}};
   for (const TouchedTensor& tensor : update->touched()) {
@@ -62,6 +62,8 @@ absl::StatusOr<Json> InspectUpdate(const std::string& path) {
         {"dtype",
          tensor.dtype.has_value() ? std::string(DTypeName(*tensor.dtype)) : ""},
         {"shape", tensor.shape}};
+    const std::string kept = update->Describe(tensor.name);
+    if (!kept.empty()) entry["kept"] = kept;
     json["tensors"].push_back(std::move(entry));
   }
   return json;
@@ -98,8 +100,9 @@ void Print(const Json& json) {
   }
   for (const Json& tensor : json["tensors"]) {
     std::cout << absl::StrFormat(
-        "%-60s %-5s %s\n", tensor["name"].get<std::string>(),
-        tensor["dtype"].get<std::string>(), tensor["shape"].dump());
+        "%-60s %-5s %-16s %s\n", tensor["name"].get<std::string>(),
+        tensor["dtype"].get<std::string>(), tensor["shape"].dump(),
+        tensor.value("kept", ""));
   }
 }
 

@@ -42,12 +42,26 @@ class LoraDelta : public TensorDelta {
   const LowRankBlock factors_;
 };
 
+// The change of an encoding that carries differences.
+class DifferenceDelta : public TensorDelta {
+ public:
+  explicit DifferenceDelta(std::unique_ptr<ChangeReader> change)
+      : change_(std::move(change)) {}
+
+  absl::Status Read(int64_t first, absl::Span<float> out) const override {
+    return change_->Read(first, out);
+  }
+
+ private:
+  const std::unique_ptr<ChangeReader> change_;
+};
+
 // tuned - base, for encodings that carry replacement values.
 class ReplacementDelta : public TensorDelta {
  public:
-  ReplacementDelta(const Update& update, const Checkpoint& base,
+  ReplacementDelta(const Update& update, std::unique_ptr<ByteSource> base,
                    const CheckpointTensor& tensor)
-      : update_(update), base_(base), tensor_(tensor) {}
+      : update_(update), base_(std::move(base)), tensor_(tensor) {}
 
   absl::Status Read(int64_t first, absl::Span<float> out) const override {
     std::vector<char> bytes;
@@ -70,16 +84,16 @@ class ReplacementDelta : public TensorDelta {
     bytes.resize(tile.size() * static_cast<size_t>(width));
     before.resize(tile.size());
     absl::Span<char> raw = absl::MakeSpan(bytes);
-    CAIRN_RETURN_IF_ERROR(base_.ReadBytes(tensor_.name, first * width, raw));
+    CAIRN_RETURN_IF_ERROR(base_->ReadAt(first * width, raw));
     ToFloats(tensor_.dtype, raw, absl::MakeSpan(before));
-    CAIRN_RETURN_IF_ERROR(update_.Overlay(tensor_.name, first, raw));
+    CAIRN_RETURN_IF_ERROR(update_.ReadTuned(tensor_.name, *base_, first, raw));
     ToFloats(tensor_.dtype, raw, tile);
     for (size_t i = 0; i < tile.size(); ++i) tile[i] -= before[i];
     return absl::OkStatus();
   }
 
   const Update& update_;
-  const Checkpoint& base_;
+  const std::unique_ptr<ByteSource> base_;  // the tensor's bytes
   const CheckpointTensor& tensor_;
 };
 
@@ -95,8 +109,8 @@ class EffectDelta : public TensorDelta {
     std::vector<float> before;
     while (!out.empty()) {
       const size_t count = std::min<size_t>(out.size(), kTileElements);
-      CAIRN_RETURN_IF_ERROR(ReadChange(*effect_, values_, first, before,
-                                       out.subspan(0, count)));
+      CAIRN_RETURN_IF_ERROR(
+          ReadChange(*effect_, values_, first, before, out.subspan(0, count)));
       first += static_cast<int64_t>(count);
       out.remove_prefix(count);
     }
@@ -108,11 +122,6 @@ class EffectDelta : public TensorDelta {
   const std::unique_ptr<ByteSource> base_;
   const BaseValues values_;
 };
-
-bool HasReplacements(const Update& update) {
-  return update.encoding() == v1::Encoding::SPARSE ||
-         update.encoding() == v1::Encoding::DENSE;
-}
 
 }  // namespace
 
@@ -130,6 +139,10 @@ absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
     return absl::NotFoundError(
         absl::StrCat("the update does not touch tensor ", tensor));
   }
+  if (update.form() == Update::Form::kDifference) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, update.OpenChange(tensor));
+    return std::make_unique<DifferenceDelta>(std::move(change));
+  }
   if (update.FactorBytes(tensor) > 0) {
     CAIRN_ASSIGN_OR_RETURN(LoraFactors factors, update.ReadFactors(tensor));
     return std::make_unique<LoraDelta>(Orient(std::move(factors)));
@@ -146,15 +159,14 @@ absl::StatusOr<std::unique_ptr<TensorDelta>> OpenTensorDelta(
                      ": only F32, F16 and BF16 can be merged"),
         {{"tensor", std::string(tensor)}});
   }
-  if (HasReplacements(update)) {
-    return std::make_unique<ReplacementDelta>(update, base, *entry);
-  }
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> bytes,
                          base.OpenTensor(tensor));
+  if (update.form() == Update::Form::kReplacement) {
+    return std::make_unique<ReplacementDelta>(update, std::move(bytes), *entry);
+  }
   CAIRN_ASSIGN_OR_RETURN(
       Effect effect,
-      update.OpenEffect(tensor,
-                        {.dtype = entry->dtype, .bytes = bytes.get()}));
+      update.OpenEffect(tensor, {.dtype = entry->dtype, .bytes = bytes.get()}));
   return std::make_unique<EffectDelta>(std::move(effect), std::move(bytes),
                                        entry->dtype);
 }

@@ -41,12 +41,17 @@ struct Opened {
   AdapterChanges changes;
 };
 
-// An effect that keeps the update alive that it reads.
-Effect Keeping(std::shared_ptr<const Update> update, Effect effect) {
-  auto both = std::make_shared<
-      const std::pair<std::shared_ptr<const Update>, Effect>>(
-      std::move(update), std::move(effect));
-  return Effect(both, both->second.get());
+// An effect that keeps alive what it reads: the update and the base's tensor.
+Effect Keeping(std::shared_ptr<const Update> update,
+               std::shared_ptr<const ByteSource> base, Effect effect) {
+  struct Kept {
+    std::shared_ptr<const Update> update;
+    std::shared_ptr<const ByteSource> base;
+    Effect effect;
+  };
+  auto kept = std::make_shared<const Kept>(
+      Kept{std::move(update), std::move(base), std::move(effect)});
+  return Effect(kept, kept->effect.get());
 }
 
 absl::Status OpenEffects(const ModelSource& base,
@@ -59,7 +64,7 @@ absl::Status OpenEffects(const ModelSource& base,
         [&](const TensorSpec& spec) { return spec.name == touched.name; });
     const SourceTensor* tensor = base.Find(touched.name);
     BaseValues values;
-    std::unique_ptr<ByteSource> bytes;
+    std::shared_ptr<const ByteSource> bytes;
     if (tensor != nullptr && !is_added) {
       CAIRN_ASSIGN_OR_RETURN(bytes,
                              base.checkpoint()->OpenTensor(touched.name));
@@ -67,7 +72,8 @@ absl::Status OpenEffects(const ModelSource& base,
     }
     CAIRN_ASSIGN_OR_RETURN(Effect effect,
                            update->OpenEffect(touched.name, values));
-    changes.effects[touched.name] = Keeping(update, std::move(effect));
+    changes.effects[touched.name] =
+        Keeping(update, std::move(bytes), std::move(effect));
   }
   return absl::OkStatus();
 }
@@ -97,8 +103,8 @@ absl::StatusOr<AdapterChanges> OpenPeftAdapter(const ModelSource& base,
   const v1::TensorManifest tensors = TensorsOf(*base.checkpoint());
   const BaseModel model = {.tensors = &tensors,
                            .config_json = base.config_json()};
-  auto opened = PeftUpdate::Open(config, weights, &model,
-                                 Vocabulary::kOfTheAdapter);
+  auto opened =
+      PeftUpdate::Open(config, weights, &model, Vocabulary::kOfTheAdapter);
   if (!opened.ok()) return opened.status();
   const std::shared_ptr<const PeftUpdate> update = *std::move(opened);
   CAIRN_RETURN_IF_ERROR(update->CheckFinite());
@@ -111,8 +117,8 @@ absl::StatusOr<AdapterChanges> OpenPeftAdapter(const ModelSource& base,
   if (plan.untied_head.has_value()) {
     const CheckpointTensor& stored =
         *base.checkpoint()->Find(plan.untied_head->second);
-    changes.effects[plan.untied_head->first] = MakeReplacedEffect(
-        base.checkpoint()->files().at(stored.file), stored);
+    changes.effects[plan.untied_head->first] =
+        MakeReplacedEffect(base.checkpoint()->files().at(stored.file), stored);
   }
   return changes;
 }

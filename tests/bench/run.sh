@@ -3,7 +3,8 @@
 # of 4 GiB (25 GB of disk under build/bench, about twenty minutes; more flags in
 # transfer.py), `run.sh merge` a merge, `run.sh` both; `run.sh keeping` times
 # import, export, verification and storage at rest; `run.sh delta` prints what
-# releases cost as differences; `run.sh merging` times merges by every kind of
+# releases cost as differences, `run.sh positions` what listed positions do;
+# `run.sh merging` times merges by every kind of
 # method, and `run.sh bandwidth` what elementwise ones make of the memory's.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,6 +19,11 @@ if [ "$only" = delta ]; then
     models=(build/demo/base build/demo/pulled)
   fi
   exec build/release/tests/bench/delta_table "${models[@]}"
+fi
+if [ "$only" = positions ]; then
+  cmake --preset release > /dev/null
+  cmake --build build/release --target position_table
+  exec build/release/tests/bench/position_table
 fi
 if [ "$only" = bandwidth ]; then
   cmake --preset release > /dev/null

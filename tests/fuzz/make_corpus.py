@@ -63,6 +63,86 @@ def sparse(tensors, width=2, dtype="BF16"):
     return safetensors(header, gaps + table + values)
 
 
+def bits_to_bytes(bits):
+    """The lowest bit of a byte first."""
+    bits = bits + [0] * (-len(bits) % 8)
+    return bytes(sum(bit << i for i, bit in enumerate(bits[at:at + 8])) for at in range(0, len(bits), 8))
+
+
+def number_bits(value, count):
+    return [value >> i & 1 for i in range(count)]
+
+
+def gaps_of(positions):
+    return [p - q - 1 for p, q in zip(positions, [-1] + positions[:-1])]
+
+
+def rice_block(positions, low=4):
+    bits = []
+    for gap in gaps_of(positions):
+        bits += [0] * (gap >> low) + [1] + number_bits(gap & (1 << low) - 1, low)
+    return bytes([128 + low]) + bits_to_bytes(bits)
+
+
+def rans_block(positions, frequencies):
+    """Gaps below 16, under a table of the block's own."""
+    assert sum(frequencies) == 4096
+    table = number_bits(len(frequencies) - 1, 8)
+    for f in frequencies:  # Elias' gamma code of f + 1
+        zeros = (f + 1).bit_length() - 1
+        table += [0] * zeros + [1] + number_bits((f + 1) ^ 1 << zeros, zeros)
+    states, words = [1 << 31] * 4, []
+    gaps = gaps_of(positions)
+    for i in reversed(range(len(gaps))):
+        f, start = frequencies[gaps[i]], sum(frequencies[:gaps[i]])
+        x = states[i % 4]
+        if x >= (1 << 51) * f:
+            words.append(x & 0xFFFFFFFF)
+            x >>= 32
+        states[i % 4] = x // f * 4096 + start + x % f
+    return (bytes([255, 0, 0, 0, 0]) + bits_to_bytes(table) + struct.pack("<4Q", *states)
+            + b"".join(struct.pack("<I", w) for w in reversed(words)))
+
+
+def coded(form, version, tensors, streams):
+    """tensors: [(name, dtype, shape, numbers of the parts)]; streams by name."""
+    table = b""
+    for name, dtype, shape, numbers in tensors:
+        table += varint(0) + varint(len(name)) + name.encode() + varint(len(dtype)) + dtype.encode()
+        table += varint(len(shape)) + b"".join(map(varint, [*shape, *numbers]))
+    header = {"__metadata__": {"cairn.base": BASE, "cairn.format": form, "cairn.version": version}}
+    body = b""
+    for key, data in sorted((streams | {"cairn.tensors": table}).items()):
+        header[key] = tensor("U8", [len(data)], len(body), len(body) + len(data))
+        body += data
+    return safetensors(header, body)
+
+
+def listed(positions, block):
+    """The numbers of a list without its form, and its block."""
+    return [3, len(positions), len(varint(len(block)) + block)], varint(len(block)) + block
+
+
+def coded_seeds():
+    few, many = [0, 1, 31], sorted(set(range(0, 5000, 3)) | set(range(0, 5000, 7)))
+    few_numbers, few_block = listed(few, rice_block(few))
+    many_numbers, many_block = listed(many, rans_block(many, [600, 1400, 2096]))
+    yield "sparse_2", coded("sparse", "2", [("w", "BF16", [4, 8], [1, *few_numbers, 6])], {
+        "cairn.positions": few_block, "cairn.values": bytes(6)})
+    yield "sparse_2_rans", coded("sparse", "2", [("w", "BF16", [5000], [1, *many_numbers, 6])], {
+        "cairn.positions": many_block, "cairn.values": bytes(2 * len(many))})
+    yield "sparse_2_int8", coded("sparse", "2", [("w", "F32", [4, 8], [1, *few_numbers, 3, 2])], {
+        "cairn.positions": few_block, "cairn.values": b"\x7f\x81\x05", "cairn.scales": struct.pack("<2f", 0.5, 1e-3)})
+    yield "ternary", coded("ternary", "1", [("w", "BF16", [5000], [1, *many_numbers, 5, 0])], {
+        "cairn.positions": many_block, "cairn.values": bytes((len(many) + 7) // 8), "cairn.scales": struct.pack("<f", 0.1)})
+    yield "bit_rows", coded("bit", "1", [("a", "F16", [3, 5], [1, 2, 5, 5]), ("b", "F32", [2], [1, 2, 0])], {
+        "cairn.values": b"\x15\x2a" + bytes(8), "cairn.scales": struct.pack("<3f", 1, 2, 3)})
+    yield "int4", coded("int4", "1", [("w", "BF16", [7], [1, 2, 4, 4])], {
+        "cairn.values": b"\x17\x98\xf0\x05", "cairn.scales": struct.pack("<2f", 1, 2)})
+    yield "low_rank", coded("low-rank", "1", [("w", "BF16", [4, 8], [2, 1, 2, 2, *few_numbers, 0])], {
+        "cairn.positions": few_block, "cairn.values": bytes(12), "cairn.factors": bytes(range(48))})
+
+
 def adapter(config, tensors):
     """tensors: {key below base_model.model.: (dtype, shape, body)}"""
     header, body = {}, b""
@@ -144,6 +224,21 @@ def main():
     put("update_fuzzer", "sparse_long", sparse([("w", [5000], list(range(0, 5000, 2)))]))
     put("update_fuzzer", "sparse_past_end", sparse([("w", [4], [1, 4])]))
     put("update_fuzzer", "sparse_f32", sparse([("w", [300], [200])], 4, "F32"))
+
+    for name, data in coded_seeds():
+        put("update_fuzzer", name, data)
+    table = varint(0) + varint(1) + b"w" + varint(4) + b"BF16" + varint(2) + varint(4) + varint(8)
+    lossless = {"__metadata__": {"cairn.base": BASE, "cairn.format": "dense", "cairn.version": "2"}}
+    at, body = 0, b""
+    for key, data in (("cairn.blocks", b"\0"), ("cairn.lengths", struct.pack("<I", 1)), ("cairn.tensors", table)):
+        lossless[key] = tensor("U8", [len(data)], at, at + len(data))
+        at, body = at + len(data), body + data
+    put("update_fuzzer", "dense_2_unchanged", safetensors(lossless, body))
+    few = [3, 70, 71, 500]
+    put("position_codec_fuzzer", "rice", bytes([len(few) - 1, 0, 10]) + rice_block(few, 5))
+    dense = [i for i in range(900) if i % 7]
+    put("position_codec_fuzzer", "own_table",
+        bytes([(len(dense) - 1) % 256, (len(dense) - 1) // 256, 12]) + rans_block(dense, [3500, 596]))
 
     config = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "up_proj"]}
     put("adapter_config_fuzzer", "plain", json.dumps(config))

@@ -22,7 +22,9 @@
 #include "core/tensor/safetensors.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/checkpoint_delta.h"
+#include "core/update/coded_update_writer.h"
 #include "core/update/manifest.h"
+#include "core/update/position_mask.h"
 #include "core/update/update.h"
 #include "tests/integration/local_server.h"
 
@@ -96,15 +98,18 @@ class FakeDownloads : public v1::DownloadService::Service {
   }
 };
 
-// Knows nothing before, and takes small blobs.
+// Knows nothing before, takes small blobs and asks for none twice.
 class FakeUploads : public v1::UploadService::Service {
  public:
   std::map<std::string, std::string> blobs;
+  int64_t taken = 0;
 
   grpc::Status FindMissing(grpc::ServerContext*,
                            const v1::FindMissingRequest* request,
                            v1::FindMissingResponse* response) override {
-    *response->mutable_missing() = request->sha256();
+    for (const std::string& sha256 : request->sha256()) {
+      if (!blobs.contains(sha256)) response->add_missing(sha256);
+    }
     return grpc::Status::OK;
   }
   grpc::Status BatchUpload(grpc::ServerContext*,
@@ -112,6 +117,7 @@ class FakeUploads : public v1::UploadService::Service {
                            v1::BatchUploadResponse*) override {
     for (const auto& item : request->items()) {
       blobs[item.sha256()] = item.data();
+      taken += static_cast<int64_t>(item.data().size());
     }
     return grpc::Status::OK;
   }
@@ -274,6 +280,65 @@ TEST_F(PushTest, TheUpdateGivesTheCheckpointBack) {
   ASSERT_TRUE(ExpandUpdate(*base, **update, scratch_ + "/expanded").ok());
   EXPECT_EQ(*ReadFile(scratch_ + "/expanded/model.safetensors"),
             *ReadFile(tuned + "/model.safetensors"));
+}
+
+// One mask of every other weight, and an update of those by `change` beside it.
+void WriteMaskedUpdate(const std::string& directory,
+                       const std::string& base_digest, float change) {
+  ASSERT_TRUE(MakeDirectory(directory).ok());
+  const TensorSpec proj{
+      .name = "proj.weight", .dtype = DType::kF32, .shape = {kWidth, kWidth}};
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < kWidth * kWidth; i += 1 + i % 3) {
+    positions.push_back(i);
+  }
+  const std::string path = absl::StrCat(directory, "/", kMaskFile);
+  auto mask = PositionMaskWriter::Create(path);
+  ASSERT_TRUE(mask.ok()) << mask.status();
+  ASSERT_TRUE((*mask)->BeginTensor(proj).ok());
+  ASSERT_TRUE((*mask)->Add(positions).ok());
+  ASSERT_TRUE(std::move(**mask).Finish().ok());
+  auto writer = CodedUpdateWriter::Create(
+      absl::StrCat(directory, "/", kUpdateFile), base_digest, kCodedFormats[0],
+      "sha256:" + Digest::Of(*ReadFile(path)).hex());
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE((*writer)->BeginTensor(proj).ok());
+  const auto count = static_cast<int64_t>(positions.size());
+  ASSERT_TRUE((*writer)
+                  ->BeginMasked(count, {.form = ValueForm::kInt8, .group = 256})
+                  .ok());
+  ASSERT_TRUE(
+      (*writer)->AddValues(std::vector<float>(positions.size(), change)).ok());
+  ASSERT_TRUE(std::move(**writer).Finish().ok());
+}
+
+TEST_F(PushTest, AMaskTravelsOnce) {
+  const std::string& base = releases_.release.digest();
+  WriteMaskedUpdate(scratch_ + "/first", base, 0.25F);
+  WriteMaskedUpdate(scratch_ + "/second", base, -0.5F);
+  ASSERT_TRUE(Run(At(scratch_ + "/first")).ok());
+  const int64_t first = uploads_.taken;
+  const v1::ContributionManifest before = Sent();
+  ASSERT_TRUE(Run(At(scratch_ + "/second")).ok());
+  const v1::ContributionManifest after = Sent();
+  // Both list it, so that the hub keeps it for both.
+  ASSERT_EQ(after.files_size(), 2);
+  EXPECT_EQ(after.files(0).path(), kMaskFile);
+  EXPECT_EQ(after.files(0).sha256(), before.files(0).sha256());
+  EXPECT_EQ(after.encoding(), v1::Encoding::SPARSE);
+  EXPECT_EQ(first, before.files(0).size_bytes() + before.files(1).size_bytes());
+  EXPECT_EQ(uploads_.taken - first, after.files(1).size_bytes());
+  FileMap files;
+  for (const v1::File& file : after.files()) {
+    files[file.path()] = MakeMemorySource(uploads_.blobs[file.sha256()]);
+  }
+  auto update = OpenUpdate(files);
+  ASSERT_TRUE(update.ok()) << update.status();
+  auto change = (*update)->OpenChange("proj.weight");
+  ASSERT_TRUE(change.ok());
+  std::vector<float> tau(3);
+  ASSERT_TRUE((*change)->Read(0, absl::MakeSpan(tau)).ok());
+  EXPECT_THAT(tau, ElementsAre(-0.5F, -0.5F, 0.0F));
 }
 
 TEST_F(PushTest, UnchangedTensorsAreNotFetched) {
