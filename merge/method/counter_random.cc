@@ -85,6 +85,14 @@ static_assert(kWidth == 16);
 __attribute__((target("avx512f"))) inline __m512i All512(uint32_t value) {
   return _mm512_set1_epi32(static_cast<int>(value));
 }
+// The plain forms of these two make gcc 12 warn about its own header.
+__attribute__((target("avx512f"))) inline __m512i MultiplyEven(__m512i a,
+                                                               __m512i b) {
+  return _mm512_maskz_mul_epu32(0xff, a, b);
+}
+__attribute__((target("avx512f"))) inline __m512i OddToEven(__m512i a) {
+  return _mm512_maskz_srli_epi64(0xff, a, 32);
+}
 __attribute__((target("avx2"))) inline __m256i All256(uint32_t value) {
   return _mm256_set1_epi32(static_cast<int>(value));
 }
@@ -103,10 +111,10 @@ __attribute__((target("avx512f"))) void GroupAvx512(uint64_t key,
   auto k0 = static_cast<uint32_t>(key);
   auto k1 = static_cast<uint32_t>(key >> 32);
   for (int round = 0; round < kPhiloxRounds; ++round) {
-    const __m512i even0 = _mm512_mul_epu32(c0, m0);
-    const __m512i odd0 = _mm512_mul_epu32(_mm512_srli_epi64(c0, 32), m0);
-    const __m512i even1 = _mm512_mul_epu32(c2, m1);
-    const __m512i odd1 = _mm512_mul_epu32(_mm512_srli_epi64(c2, 32), m1);
+    const __m512i even0 = MultiplyEven(c0, m0);
+    const __m512i odd0 = MultiplyEven(OddToEven(c0), m0);
+    const __m512i even1 = MultiplyEven(c2, m1);
+    const __m512i odd1 = MultiplyEven(OddToEven(c2), m1);
     // Upper halves of the products of even lanes go one lane down, lower
     // halves of those of odd lanes one up.
     const __m512i high0 =
