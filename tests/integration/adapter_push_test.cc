@@ -4,8 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,31 +12,17 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "cairn/v1/contribution.grpc.pb.h"
-#include "cairn/v1/model.grpc.pb.h"
-#include "client/model_files.h"
-#include "client/push.h"
-#include "core/base/digest.h"
 #include "core/base/file.h"
 #include "core/base/status_util.h"
-#include "core/rpc/blob_upload.h"
-#include "core/tensor/checkpoint.h"
-#include "core/tensor/tensor_manifest.h"
-#include "merge/engine/model_identity.h"
-#include "merge/tensor/compute.h"
 #include "merge/worker/job_runner.h"
-#include "server/testing/in_process_hub.h"
+#include "tests/integration/update_journey.h"
 
 namespace cairn {
 namespace {
 
 namespace fs = std::filesystem;
 
-fs::path Golden(const std::string& path) {
-  return fs::path(std::getenv("CAIRN_SOURCE_DIR")) / "tests/testdata/merge" /
-         path;
-}
+fs::path Golden(const std::string& path) { return testing::MergeGolden(path); }
 
 // name -> base
 std::map<std::string, std::string> Adapters() {
@@ -46,74 +30,11 @@ std::map<std::string, std::string> Adapters() {
       .get<std::map<std::string, std::string>>();
 }
 
-class AdapterPushTest : public ::testing::Test {
+class AdapterPushTest : public testing::UpdateJourney {
  protected:
-  AdapterPushTest() {
-    InitCompute();
-    scratch_ = fs::path(::testing::TempDir()) /
-               absl::StrCat("cairn-adapter-push-", ToHex(RandomBytes(8)));
-    hub_.AddPerson("mia", v1::User::MAINTAINER);
-    hub_.AddPerson("ada", v1::User::CONTRIBUTOR);
-    home_ = std::make_unique<Home>(scratch_ / "home");
-    EXPECT_TRUE(home_->Prepare().ok());
-    EXPECT_TRUE(
-        WriteFile(home_->path() + "/key", hub_.KeyOf("ada").seed_hex()).ok());
-    ada_ = hub_.Connect("ada");
-    voice_.note = [](const std::string&) {};
-    voice_.warn = [](const std::string&) {};
-    voice_.meter = [](const std::string& label, int64_t total) {
-      return std::make_unique<ProgressMeter>(ProgressStyle::kNone, label,
-                                             total);
-    };
-  }
-  ~AdapterPushTest() override { fs::remove_all(scratch_); }
-
-  void CreateModel(const std::string& base) {
-    auto mia = hub_.Connect("mia");
-    auto files = ReadModelFiles(Golden("bases/" + base), nullptr);
-    ASSERT_TRUE(files.ok()) << files.status();
-    ASSERT_TRUE(UploadBlobs(*mia, files->blobs).ok());
-    v1::CreateModelRequest request;
-    request.set_model_id(base);
-    request.set_license("MIT");
-    // Tiny random adapters are large beside their tiny base.
-    request.mutable_policy()->set_norm_ratio_max(1000);
-    request.mutable_policy()->set_public_(true);
-    request.mutable_files()->Add(files->files.begin(), files->files.end());
-    auto created = mia->Call(&v1::ModelService::Stub::CreateModel, request);
-    ASSERT_TRUE(created.ok()) << base << ": " << created.status();
-  }
-
   absl::StatusOr<v1::Contribution> PushAdapter(const std::string& name,
                                                const std::string& base) {
     return PushDirectory(Golden("adapters/" + name), base);
-  }
-
-  absl::StatusOr<v1::Contribution> PushDirectory(const std::string& directory,
-                                                 const std::string& base) {
-    PushOptions options;
-    options.model = "models/" + base;
-    options.path = directory;
-    options.base = "v1.0.0";
-    options.license = "MIT";
-    return Push(*ada_, *home_, options, voice_);
-  }
-
-  // The contribution once the screens are through with it.
-  v1::Contribution Screened(const std::string& contribution) {
-    v1::GetContributionRequest request;
-    request.set_name(contribution);
-    const absl::Time end = absl::Now() + absl::Seconds(30);
-    for (;;) {
-      auto found = ada_->Call(&v1::ContributionService::Stub::GetContribution,
-                              request);
-      EXPECT_TRUE(found.ok()) << found.status();
-      if (!found.ok() || absl::Now() > end ||
-          found->state() != v1::Contribution::RECEIVED) {
-        return found.value_or(v1::Contribution());
-      }
-      absl::SleepFor(absl::Milliseconds(10));
-    }
   }
 
   // An adapter with what its author measured of it.
@@ -127,85 +48,10 @@ class AdapterPushTest : public ::testing::Test {
     return directory;
   }
 
-  // A job's folder as the worker would have staged it.
-  JobContext Stage(const std::string& name, const std::string& base,
-                   v1::UpdateInput& update) {
-    const JobContext context = StageRelease(name, base, update);
-    fs::create_directories(fs::path(context.layout.Update(0)).parent_path());
-    fs::copy(Golden("adapters/" + name), context.layout.Update(0));
-    return context;
-  }
-
-  // ... but for the update's files.
-  JobContext StageRelease(const std::string& job, const std::string& base,
+  JobContext StageAdapter(const std::string& name, const std::string& base,
                           v1::UpdateInput& update) {
-    JobContext context = {
-        .layout = JobLayout(scratch_ / ("job-" + job), scratch_ / "releases"),
-        .threads = 2,
-        .memory_bytes = 64 << 20,
-        .device_class = "test",
-        .progress = [](double, absl::string_view) {}};
-    const Checkpoint checkpoint =
-        Checkpoint::OpenDirectory(Golden("bases/" + base)).value();
-    const ModelIdentity identity = IdentifyModel(checkpoint, 1).value();
-    const fs::path release = context.layout.Release(identity.digest);
-    if (!fs::exists(release)) {
-      fs::create_directories(release.parent_path());
-      fs::copy(Golden("bases/" + base), release);
-    }
-    update.set_contribution("models/m/contributions/c1");
-    update.set_digest("sha256:d");
-    update.mutable_base()->set_name("models/m/releases/v1.0.0");
-    update.mutable_base()->set_digest(identity.digest);
-    return context;
+    return Stage(name, base, Golden("adapters/" + name), update);
   }
-
-  // What peft gives for the tensors that it changes. Of a vocabulary that the
-  // adapter made smaller the rows past it are the base's.
-  void ExpectPeft(const std::string& name, const std::string& base,
-                  const JobContext& context, const v1::MergeResult& merge) {
-    ExpectTensors("merged/" + name + ".safetensors", base, context, merge);
-  }
-
-  void ExpectTensors(const std::string& golden, const std::string& base,
-                     const JobContext& context, const v1::MergeResult& merge) {
-    FileMap files;
-    files["model.safetensors"] = OpenFileSource(Golden(golden)).value();
-    const Checkpoint want = Checkpoint::Open(std::move(files)).value();
-    const Checkpoint before =
-        Checkpoint::OpenDirectory(Golden("bases/" + base)).value();
-    const std::string output = context.layout.output_directory() + "/";
-    const v1::TensorManifest manifest =
-        ParseTensorManifest(
-            ReadFile(output + merge.tensor_manifest_sha256()).value())
-            .value();
-    for (const CheckpointTensor& tensor : want.tensors()) {
-      const v1::Tensor* entry = FindTensor(manifest, tensor.name);
-      ASSERT_NE(entry, nullptr) << tensor.name;
-      const std::string bytes = ReadFile(output + entry->sha256()).value();
-      std::vector<float> got(bytes.size() / 4), expected(got.size());
-      ToFloats(DType::kF32, bytes, absl::MakeSpan(got));
-      ASSERT_TRUE(
-          before.ReadFloats(tensor.name, 0, absl::MakeSpan(expected)).ok());
-      const auto count = static_cast<size_t>(tensor.elements());
-      ASSERT_LE(count, got.size());
-      ASSERT_TRUE(want.ReadFloats(tensor.name, 0,
-                                  absl::MakeSpan(expected).subspan(0, count))
-                      .ok());
-      float largest = 0;
-      for (float value : expected) largest = std::max(largest, fabsf(value));
-      for (size_t i = 0; i < got.size(); ++i) {
-        ASSERT_NEAR(got[i], expected[i], 2e-6f * largest)
-            << tensor.name << " " << i;
-      }
-    }
-  }
-
-  fs::path scratch_;
-  testing::InProcessHub hub_;
-  std::unique_ptr<HubChannel> ada_;
-  std::unique_ptr<Home> home_;
-  PushVoice voice_;
 };
 
 bool IsRefused(const std::string& name) {
@@ -241,14 +87,15 @@ TEST_F(AdapterPushTest, MergesAreWhatPeftGivesAndReplay) {
     SCOPED_TRACE(name);
     v1::JobSpec spec;
     v1::MergeSpec& merge = *spec.mutable_merge();
-    const JobContext context = Stage(name, base, *merge.add_updates());
+    const JobContext context = StageAdapter(name, base, *merge.add_updates());
     *merge.mutable_head()->mutable_release() = merge.updates(0).base();
     merge.set_strategy("task_arithmetic");
     (*merge.mutable_parameters())["lambda"] = "1";
     merge.set_output(v1::MergeSpec::UPLOAD);
     auto merged = RunJob(spec, context);
     ASSERT_TRUE(merged.ok()) << merged.status();
-    ExpectPeft(name, base, context, merged->merge());
+    ExpectTensors(Golden("merged/" + name + ".safetensors"), base, context,
+                  merged->merge());
     merge.set_output(v1::MergeSpec::DIGEST_ONLY);
     auto again = RunJob(spec, context);
     ASSERT_TRUE(again.ok()) << again.status();
@@ -275,8 +122,8 @@ TEST_F(AdapterPushTest, WhatAuthorsMeasuredDecidesTheMerge) {
     merge.set_output(v1::MergeSpec::UPLOAD);
     auto merged = RunJob(spec, context);
     ASSERT_TRUE(merged.ok()) << merged.status();
-    ExpectTensors("statistics/" + strategy + ".safetensors", "llama", context,
-                  merged->merge());
+    ExpectTensors(Golden("statistics/" + strategy + ".safetensors"), "llama",
+                  context, merged->merge());
     merge.set_output(v1::MergeSpec::DIGEST_ONLY);
     EXPECT_EQ(RunJob(spec, context)->merge().digest(),
               merged->merge().digest());
@@ -314,7 +161,7 @@ TEST_F(AdapterPushTest, WhatDependsOnTheBaseIsEvaluated) {
     v1::JobSpec spec;
     v1::EvaluateSpec& evaluate = *spec.mutable_evaluate();
     const JobContext context =
-        Stage(name, Adapters().at(name), *evaluate.mutable_update());
+        StageAdapter(name, Adapters().at(name), *evaluate.mutable_update());
     *evaluate.mutable_base()->mutable_release() = evaluate.update().base();
     v1::SuiteInput& suite = *evaluate.add_suites();
     suite.set_suite("models/m/suites/tiny");
