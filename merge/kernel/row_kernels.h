@@ -7,7 +7,7 @@ namespace cairn {
 
 // Another one whenever a kernel of this folder gives other bits than before:
 // scores that were kept are then not paired with new ones.
-inline constexpr char kKernelRevision[] = "k1";
+inline constexpr char kKernelRevision[] = "k2";
 
 // What a forward pass does between its matrix products, in one pass over the
 // memory each. All is F32 and row by row; a result is the same bits on every

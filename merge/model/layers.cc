@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "merge/kernel/product.h"
 #include "merge/kernel/row_kernels.h"
 
 namespace cairn {
@@ -57,6 +58,33 @@ bool HasRowsApart(const at::Tensor& x, int64_t stride) {
          (x.size(0) == 1 || x.stride(0) == x.size(1) * stride);
 }
 
+bool CanMultiply(const at::Tensor& x, const at::Tensor& weight,
+                 const at::Tensor* bias) {
+  return RunsOnKernels(x) && x.scalar_type() == at::kFloat &&
+         weight.is_contiguous() && (bias == nullptr || bias->is_contiguous());
+}
+
+// x W^T + b, or x W + b, of contiguous tensors.
+at::Tensor KernelProduct(const at::Tensor& x, const at::Tensor& weight,
+                         bool is_in_out, const at::Tensor* bias) {
+  const int64_t depth = x.size(-1), columns = weight.size(is_in_out ? 1 : 0);
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = columns;
+  at::Tensor out = at::empty(shape, x.options());
+  Multiply({.x = x.data_ptr<float>(),
+            .x_stride = depth,
+            .w = weight.data_ptr<float>(),
+            .w_stride = weight.size(1),
+            .is_in_out = is_in_out,
+            .bias = bias == nullptr ? nullptr : bias->data_ptr<float>(),
+            .out = out.data_ptr<float>(),
+            .out_stride = columns,
+            .rows = x.numel() / depth,
+            .columns = columns,
+            .depth = depth});
+  return out;
+}
+
 }  // namespace
 
 bool RunsOnKernels(const at::Tensor& x) {
@@ -68,6 +96,9 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
   const bool is_one_row = in.numel() == in.size(-1);
   if (is_one_row && in.is_cpu() && in.scalar_type() == at::kFloat) {
     return RowProduct(in, is_in_out ? weight->t() : *weight, bias);
+  }
+  if (CanMultiply(in, *weight, bias)) {
+    return KernelProduct(in.contiguous(), *weight, is_in_out, bias);
   }
   if (!is_in_out) return at::linear(in, *weight, OrNone(bias));
   const at::Tensor rows = in.reshape({-1, in.size(-1)});

@@ -19,14 +19,19 @@ TEST(LinearTest, TakesBothLayoutsOfTheWeight) {
   at::manual_seed(1);
   const at::Tensor x = at::randn({2, 3, 5}), weight = at::randn({4, 5});
   const at::Tensor turned = weight.t().contiguous(), bias = at::randn({4});
-  const at::Tensor plain = Linear{.weight = &weight, .bias = &bias}(x);
-  const at::Tensor other =
-      Linear{.weight = &turned, .bias = &bias, .is_in_out = true}(x);
-  EXPECT_EQ(plain.sizes(), at::IntArrayRef({2, 3, 4}));
-  EXPECT_LT((plain - other).abs().max().item<float>(), 1e-5);
-  EXPECT_LT(
-      (plain[1][2] - at::mv(weight, x[1][2]) - bias).abs().max().item<float>(),
-      1e-5);
+  for (const bool has_gradients : {true, false}) {
+    const c10::AutoGradMode mode(has_gradients);
+    const at::Tensor plain = Linear{.weight = &weight, .bias = &bias}(x);
+    const at::Tensor other =
+        Linear{.weight = &turned, .bias = &bias, .is_in_out = true}(x);
+    EXPECT_EQ(plain.sizes(), at::IntArrayRef({2, 3, 4}));
+    EXPECT_LT((plain - other).abs().max().item<float>(), 1e-5);
+    EXPECT_LT((plain[1][2] - at::mv(weight, x[1][2]) - bias)
+                  .abs()
+                  .max()
+                  .item<float>(),
+              1e-5);
+  }
 }
 
 TEST(LinearTest, OneRowGivesWhatItGivesAmongOthers) {

@@ -8,7 +8,7 @@
 namespace cairn {
 
 // What kind of machine scores are computed on, e.g.
-// "cpu-x86_64-avx2-openblas-zen-k1": the device, the instruction set that
+// "cpu-x86_64-avx2-openblas-zen-k2": the device, the instruction set that
 // libtorch's kernels use, the library of matrix products with its kernels, and
 // the revision of our own; or "cuda-nvidia-h200": the model of the GPU.
 // Scores of one class agree to the last digits; those of different classes are

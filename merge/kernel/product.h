@@ -1,0 +1,31 @@
+#ifndef CAIRN_MERGE_KERNEL_PRODUCT_H_
+#define CAIRN_MERGE_KERNEL_PRODUCT_H_
+
+#include <cstdint>
+
+namespace cairn {
+
+// A product of matrices in F32: out = x W^T + bias, row by row.
+struct Product {
+  const float* x = nullptr;  // [rows, depth], rows `x_stride` apart
+  int64_t x_stride = 0;
+  const float* w = nullptr;  // [columns, depth], rows `w_stride` apart
+  int64_t w_stride = 0;
+  bool is_in_out = false;       // w is [depth, columns]
+  const float* bias = nullptr;  // [columns]; null: none
+  float* out = nullptr;         // [rows, columns], rows `out_stride` apart
+  int64_t out_stride = 0;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t depth = 0;
+};
+
+// Computes it on the calling thread. An element of the result is the bias and
+// then, in the order of the depth, every product fused with the sum so far: it
+// depends on its row of x and its row of w alone, and not on the machine.
+// Keeps some MiB of scratch for the thread; the arrays do not overlap.
+void Multiply(const Product& product);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_KERNEL_PRODUCT_H_

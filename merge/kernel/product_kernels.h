@@ -1,0 +1,44 @@
+#ifndef CAIRN_MERGE_KERNEL_PRODUCT_KERNELS_H_
+#define CAIRN_MERGE_KERNEL_PRODUCT_KERNELS_H_
+
+#include <cstdint>
+
+#include "merge/kernel/product.h"
+
+namespace cairn {
+
+// The inner loops of Multiply() for one width of vectors.
+//
+// Rows of x come packed in chunks of kChunk elements, one row's after the
+// other's, so that one pointer reaches all of them; columns of W in panels
+// [depth, panel_columns].
+struct ProductKernels {
+  static constexpr int64_t kChunk = 16;
+  static constexpr int64_t kTileRowsMax = 12;
+  static constexpr int64_t kPanelColumnsMax = 32;
+
+  // Adds to, or begins with `begin` (null: what stands there), a tile of as
+  // many rows as the place of the function in `tiles`, and a panel's columns.
+  using Tile = void(const float* x, const float* panel, int64_t depth,
+                    const float* begin, float* out, int64_t stride);
+  // Packs w [8, 8], rows `stride` apart, into 8 rows of a panel.
+  using Turn = void(const float* w, int64_t stride, float* panel,
+                    int64_t panel_columns);
+
+  int64_t tile_rows;
+  int64_t panel_columns;
+  Tile* const* tiles;  // [tile_rows + 1]; the first is none
+  Turn* turn;
+};
+
+// Those that suit this machine best. All give the same bits.
+const ProductKernels& BestProductKernels();
+// Those for machines without wide vectors, for comparison.
+const ProductKernels& PortableProductKernels();
+
+// Multiply() on given kernels.
+void Multiply(const Product& product, const ProductKernels& kernels);
+
+}  // namespace cairn
+
+#endif  // CAIRN_MERGE_KERNEL_PRODUCT_KERNELS_H_
