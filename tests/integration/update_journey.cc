@@ -138,11 +138,17 @@ void UpdateJourney::ExpectTensors(const fs::path& file, const std::string& base,
   for (const CheckpointTensor& tensor : want.tensors()) {
     const v1::Tensor* entry = FindTensor(manifest, tensor.name);
     ASSERT_NE(entry, nullptr) << tensor.name;
-    const std::string bytes = ReadFile(output + entry->sha256()).value();
-    std::vector<float> got(bytes.size() / 4), expected(got.size());
-    ToFloats(DType::kF32, bytes, absl::MakeSpan(got));
+    std::vector<float> expected(
+        static_cast<size_t>(before.Find(tensor.name)->elements()));
     ASSERT_TRUE(
         before.ReadFloats(tensor.name, 0, absl::MakeSpan(expected)).ok());
+    // What a merge leaves as it is, is not among its output.
+    std::vector<float> got = expected;
+    if (fs::exists(output + entry->sha256())) {
+      const std::string bytes = ReadFile(output + entry->sha256()).value();
+      ASSERT_EQ(bytes.size(), got.size() * sizeof(float)) << tensor.name;
+      ToFloats(DType::kF32, bytes, absl::MakeSpan(got));
+    }
     const auto count = static_cast<size_t>(tensor.elements());
     ASSERT_LE(count, got.size());
     ASSERT_TRUE(want.ReadFloats(tensor.name, 0,
