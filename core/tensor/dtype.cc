@@ -76,6 +76,17 @@ CAIRN_VECTOR_CLONES void FloatsToHalves(const float* in, char* out,
   }
 }
 
+// Whether an element has all bits of `mask` (its exponent) set.
+CAIRN_VECTOR_CLONES bool HasSpecial16(const char* bytes, size_t count,
+                                      uint16_t mask) {
+  uint16_t found = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint16_t bits = Load<uint16_t>(bytes + 2 * i) & mask;
+    found |= bits == mask ? 1 : 0;
+  }
+  return found != 0;
+}
+
 }  // namespace internal
 
 namespace {
@@ -83,6 +94,9 @@ namespace {
 // True when no element has all bits of `mask` (its exponent) set.
 template <typename T>
 bool NoneSpecial(absl::Span<const char> bytes, T mask) {
+  if constexpr (sizeof(T) == 2) {
+    return !internal::HasSpecial16(bytes.data(), bytes.size() / 2, mask);
+  }
   bool found = false;
   for (size_t i = 0; i + sizeof(T) <= bytes.size(); i += sizeof(T)) {
     found |= (Load<T>(bytes.data() + i) & mask) == mask;

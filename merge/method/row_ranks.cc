@@ -6,6 +6,10 @@
 
 #include "core/base/vector_clones.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace cairn {
 namespace {
 
@@ -17,6 +21,76 @@ uint32_t Word(double probability) {
   return static_cast<uint32_t>(
       std::clamp(std::ldexp(probability, 32), 0.0, 4294967295.0));
 }
+
+// Makes the words of what is chosen whatever its rank 1, all others 0, and
+// lists those that need a rank, with their words; the lists have room for
+// kListRoom more. Returns how many.
+using DecideFunction = size_t (*)(uint32_t always, uint32_t never,
+                                  uint32_t* words, size_t count,
+                                  uint32_t* undecided,
+                                  uint32_t* undecided_words);
+constexpr size_t kListRoom = 16;
+
+size_t DecideFrom(size_t begin, uint32_t always, uint32_t never,
+                  uint32_t* words, size_t count, uint32_t* undecided,
+                  uint32_t* undecided_words) {
+  size_t n = 0;
+  for (size_t i = begin; i < count; ++i) {
+    const uint32_t word = words[i];
+    undecided[n] = static_cast<uint32_t>(i);
+    undecided_words[n] = word;
+    n += (word >= always) & (word < never) ? 1u : 0u;
+    words[i] = word < always ? 1u : 0u;
+  }
+  return n;
+}
+
+size_t DecidePortable(uint32_t always, uint32_t never, uint32_t* words,
+                      size_t count, uint32_t* undecided,
+                      uint32_t* undecided_words) {
+  return DecideFrom(0, always, never, words, count, undecided,
+                    undecided_words);
+}
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f,popcnt"))) size_t DecideAvx512(
+    uint32_t always, uint32_t never, uint32_t* words, size_t count,
+    uint32_t* undecided, uint32_t* undecided_words) {
+  const __m512i below = _mm512_set1_epi32(static_cast<int>(always));
+  const __m512i end = _mm512_set1_epi32(static_cast<int>(never));
+  const __m512i ones = _mm512_set1_epi32(1), step = _mm512_set1_epi32(16);
+  __m512i index = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+                                    13, 14, 15);
+  size_t n = 0, i = 0;
+  for (; i + 16 <= count; i += 16) {
+    const __m512i word = _mm512_loadu_si512(words + i);
+    const __mmask16 is_chosen = _mm512_cmplt_epu32_mask(word, below);
+    const __mmask16 is_open = _mm512_mask_cmplt_epu32_mask(
+        static_cast<__mmask16>(~is_chosen), word, end);
+    _mm512_storeu_si512(undecided + n,
+                        _mm512_maskz_compress_epi32(is_open, index));
+    _mm512_storeu_si512(undecided_words + n,
+                        _mm512_maskz_compress_epi32(is_open, word));
+    _mm512_storeu_si512(words + i, _mm512_maskz_mov_epi32(is_chosen, ones));
+    n += static_cast<size_t>(__builtin_popcount(is_open));
+    index = _mm512_add_epi32(index, step);
+  }
+  return n + DecideFrom(i, always, never, words, count, undecided + n,
+                        undecided_words + n);
+}
+
+DecideFunction BestDecide() {
+  static const DecideFunction best =
+      WidestOf<DecideFunction>(DecidePortable, DecidePortable, DecideAvx512);
+  return best;
+}
+
+#else
+
+DecideFunction BestDecide() { return DecidePortable; }
+
+#endif
 
 // 256 bins for each power of two; what is far below the largest value is
 // little and shares the first.
@@ -42,21 +116,6 @@ CAIRN_VECTOR_CLONES void MagnitudeBins(const float* values, uint32_t smallest,
     const uint32_t bits = std::max(MagnitudeBits(values[i]), smallest);
     bins[i] = static_cast<uint16_t>((bits - smallest) >> kShift);
   }
-}
-
-// Makes the words of what is chosen whatever its rank 1, all others 0, and
-// lists those that need a rank, with their words. Returns how many.
-size_t Decide(uint32_t always, uint32_t never, uint32_t* words, size_t count,
-              uint32_t* undecided, uint32_t* undecided_words) {
-  size_t n = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const uint32_t word = words[i];
-    undecided[n] = static_cast<uint32_t>(i);
-    undecided_words[n] = word;
-    n += (word >= always) & (word < never) ? 1u : 0u;
-    words[i] = word < always ? 1u : 0u;
-  }
-  return n;
 }
 
 // The least rank at which an element with a word is chosen, in place of it:
@@ -105,8 +164,8 @@ RankedChooser::RankedChooser(size_t length, double density, double epsilon)
       placed_(length),
       ranks_(length),
       is_ranked_(kBins),
-      undecided_(length + 1),
-      needed_(length + 1) {}
+      undecided_(length + kListRoom),
+      needed_(length + kListRoom) {}
 
 int64_t RankedChooser::MemoryBytes(int64_t length, int64_t stride) {
   return length * (stride == 1 ? 22 : 34);
@@ -178,9 +237,8 @@ size_t RankedChooser::DecideByBins(size_t count, uint32_t* words) {
 void RankedChooser::ChooseRow(const float* values, uint32_t* words,
                               float* kept) {
   FillBins(values);
-  const size_t undecided =
-      internal::Decide(always_, never_, words, length_, undecided_.data(),
-                       needed_.data());
+  const size_t undecided = BestDecide()(always_, never_, words, length_,
+                                        undecided_.data(), needed_.data());
   internal::RanksNeeded(low_, range_, static_cast<double>(length_ - 1),
                         needed_.data(), undecided);
   const size_t close = DecideByBins(undecided, words);

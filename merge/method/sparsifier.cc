@@ -23,37 +23,12 @@ CAIRN_VECTOR_CLONES void KeepBelow(const uint32_t* words, uint32_t threshold,
   }
 }
 
-// Adds the sums of magnitudes of all values, and of those whose word is below
-// `threshold`, as AddL1() would with the others zeroed.
-CAIRN_VECTOR_CLONES void AddL1Below(const float* values, const uint32_t* words,
-                                    uint32_t threshold, size_t count,
-                                    double& all, double& below) {
-  constexpr size_t kLanes = 16;
-  for (size_t begin = 0; begin < count; begin += kSumBlock) {
-    const size_t end = std::min(count, begin + kSumBlock);
-    double all_lanes[kLanes] = {}, below_lanes[kLanes] = {};
-    size_t i = begin;
-    for (; i + kLanes <= end; i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        const float magnitude = std::fabs(values[i + lane]);
-        const bool is_kept = words[i + lane] < threshold;
-        all_lanes[lane] += static_cast<double>(magnitude);
-        below_lanes[lane] += static_cast<double>(is_kept ? magnitude : 0.0f);
-      }
-    }
-    for (size_t lane = 0; i < end; ++i, ++lane) {
-      const float magnitude = std::fabs(values[i]);
-      all_lanes[lane] += static_cast<double>(magnitude);
-      below_lanes[lane] +=
-          static_cast<double>(words[i] < threshold ? magnitude : 0.0f);
-    }
-    double all_total = 0, below_total = 0;
-    for (size_t lane = 0; lane < kLanes; ++lane) {
-      all_total += all_lanes[lane];
-      below_total += below_lanes[lane];
-    }
-    all += all_total;
-    below += below_total;
+// The values whose word is below `threshold`, and zeros.
+CAIRN_VECTOR_CLONES void CopyBelow(const float* values, const uint32_t* words,
+                                   uint32_t threshold, float* kept,
+                                   size_t count) {
+  for (size_t i = 0; i < count; ++i) {
+    kept[i] = words[i] < threshold ? values[i] : 0.0f;
   }
 }
 
@@ -81,11 +56,6 @@ class L1Match {
   void Add(const float* before, const float* after, size_t count) {
     AddL1(before, count, before_);
     AddL1(after, count, after_);
-  }
-  // After all whose word is not below `threshold` have gone.
-  void AddBelow(const float* before, const uint32_t* words, uint32_t threshold,
-                size_t count) {
-    internal::AddL1Below(before, words, threshold, count, before_, after_);
   }
   float factor() const {
     constexpr double kTiny = 1e-7;
@@ -168,7 +138,9 @@ class RandomDrop : public Sparsifier {
   void Observe(int, int64_t first, const float* values, size_t count) override {
     words_.resize(std::max(words_.size(), count));
     RandomWords(key_, first, words_.data(), count);
-    sums_.AddBelow(values, words_.data(), threshold_, count);
+    kept_.resize(std::max(kept_.size(), count));
+    internal::CopyBelow(values, words_.data(), threshold_, kept_.data(), count);
+    sums_.Add(values, kept_.data(), count);
   }
   void EndPass(int) override { factor_ = sums_.factor(); }
   void Apply(int64_t first, float* values, size_t count) override {
@@ -197,6 +169,7 @@ class RandomDrop : public Sparsifier {
   const uint64_t key_;
   const bool is_rescaled_;
   std::vector<uint32_t> words_;
+  std::vector<float> kept_;
   L1Match sums_;
   float factor_ = 1;
 };
