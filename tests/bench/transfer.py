@@ -33,11 +33,31 @@ def make_inputs(folder, gib):
         return
     shutil.rmtree(folder, ignore_errors=True)
     run(TOOLS / "make_big_model", folder, LAYERS_PER_GIB * gib)
-    run(BIN / "cairn", "compress", "--base", folder / "base", "--tuned",
-        folder / "tuned", "--encoding", "dense", folder / "dense")
+    write_whole_tensors(folder)
     for spare in [folder / "tuned", *folder.glob("lora-*")]:
         shutil.rmtree(spare)
     (folder / "done").touch()
+
+
+def read_header(file):
+    """The header of a safetensors file, which is left where values begin."""
+    return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+
+
+def write_whole_tensors(folder):
+    """Writes the tuned model as a dense update of version 1, which holds whole
+    tensors: what is coded would be too short to time."""
+    update = folder / "dense/cairn-update.safetensors"
+    run(BIN / "cairn", "compress", "--base", folder / "base", "--tuned",
+        folder / "tuned", "--encoding", "dense", folder / "dense")
+    with open(update, "rb") as coded:
+        about = read_header(coded)["__metadata__"] | {"cairn.version": "1"}
+    with open(folder / "tuned/model.safetensors", "rb") as tuned, \
+            open(update, "wb") as whole:
+        text = json.dumps(read_header(tuned) | {"__metadata__": about}).encode()
+        text += b" " * (-len(text) % 8)
+        whole.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(tuned, whole, 1 << 24)
 
 
 def warm(path):
