@@ -20,6 +20,16 @@ v1::SplitScores Scores(const std::string& metric) {
   return scores;
 }
 
+// Items without a point, of one token each.
+v1::SplitScores NoPoints(int items) {
+  v1::SplitScores scores = Scores("acc");
+  for (int i = 0; i < items; ++i) {
+    scores.add_scores(0);
+    scores.add_tokens(1);
+  }
+  return scores;
+}
+
 // Items of very different difficulty; the candidate's mean loss a token is
 // higher by `delta`, with noise `sigma` an item.
 std::pair<v1::SplitScores, v1::SplitScores> Perplexities(std::mt19937& random,
@@ -266,13 +276,8 @@ TEST(PairedDifferenceTest, SkewedDifferencesAreNotTakenForGains) {
   std::exponential_distribution<double> loss(1);
   int shown = 0;
   constexpr int kRounds = 20'000;
-  auto base = Scores("acc"), candidate = Scores("acc");
-  for (int i = 0; i < 48; ++i) {
-    base.add_scores(0);
-    base.add_tokens(1);
-    candidate.add_scores(0);
-    candidate.add_tokens(1);
-  }
+  const v1::SplitScores base = NoPoints(48);
+  v1::SplitScores candidate = base;
   for (int round = 0; round < kRounds; ++round) {
     for (int i = 0; i < 48; ++i) candidate.set_scores(i, 1 - loss(random));
     shown += PairedDifference::Compare(base, candidate)->PValueAbove(0) < 1e-3;
@@ -286,13 +291,8 @@ TEST(PairedDifferenceTest, SkewedLossesAtTheMarginPassAtAlpha) {
   std::exponential_distribution<double> loss(0.05);
   int passed = 0;
   constexpr int kRounds = 5'000;
-  auto base = Scores("acc"), candidate = Scores("acc");
-  for (int i = 0; i < 48; ++i) {
-    base.add_scores(0);
-    base.add_tokens(1);
-    candidate.add_scores(0);
-    candidate.add_tokens(1);
-  }
+  const v1::SplitScores base = NoPoints(48);
+  v1::SplitScores candidate = base;
   for (int round = 0; round < kRounds; ++round) {
     for (int i = 0; i < 48; ++i) {
       candidate.set_scores(i, -0.005 * loss(random));
@@ -306,12 +306,10 @@ TEST(PairedDifferenceTest, SkewedLossesAtTheMarginPassAtAlpha) {
 // One item of many that got much worse is one event: at most about four
 // (3.74 at 95 %) in the place of one, not any number.
 TEST(PairedDifferenceTest, OneBadItemWidensTheBoundByAFewErrors) {
-  auto base = Scores("acc"), candidate = Scores("acc");
+  const v1::SplitScores base = NoPoints(48);
+  v1::SplitScores candidate = base;
   for (int i = 0; i < 48; ++i) {
-    base.add_scores(0);
-    base.add_tokens(1);
-    candidate.add_scores(i == 7 ? -1 : 0.001 * (i % 3 - 1));
-    candidate.add_tokens(1);
+    candidate.set_scores(i, i == 7 ? -1 : 0.001 * (i % 3 - 1));
   }
   const auto d = PairedDifference::Compare(base, candidate).value();
   const double errors = (d.gain() - d.LowerBound(0.05)) / d.standard_error();
