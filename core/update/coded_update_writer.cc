@@ -192,32 +192,20 @@ absl::Status CodedUpdateWriter::Finish() && {
 }
 
 absl::Status CodedUpdateWriter::WriteFile() {
-  const auto bytes = [](const char* name, int64_t size) {
-    return TensorSpec{.name = name, .dtype = DType::kU8, .shape = {size}};
-  };
-  std::vector<TensorSpec> specs = {
-      bytes(kTensorTable, static_cast<int64_t>(table_.bytes().size()))};
-  const std::pair<const char*, ScratchFile*> streams[] = {
-      {kCodedPositions, positions_.get()},
-      {kCodedValues, values_.get()},
-      {kCodedScales, scales_.get()},
-      {kCodedFactors, factors_.get()}};
-  for (const auto& [name, stream] : streams) {
-    if (stream->size() > 0) specs.push_back(bytes(name, stream->size()));
+  std::vector<NamedStream> streams;
+  for (const NamedStream& stream :
+       {NamedStream{kCodedPositions, positions_.get()},
+        NamedStream{kCodedValues, values_.get()},
+        NamedStream{kCodedScales, scales_.get()},
+        NamedStream{kCodedFactors, factors_.get()}}) {
+    if (stream.second->size() > 0) streams.push_back(stream);
   }
   std::map<std::string, std::string> metadata = {
       {"cairn.format", format_.name},
       {"cairn.version", format_.version},
       {"cairn.base", base_digest_}};
   if (!mask_digest_.empty()) metadata["cairn.mask"] = mask_digest_;
-  CAIRN_ASSIGN_OR_RETURN(auto writer, SafetensorsWriter::Create(
-                                          path_, std::move(specs), metadata));
-  CAIRN_RETURN_IF_ERROR(writer->Write(kTensorTable, 0, table_.bytes()));
-  for (const auto& [name, stream] : streams) {
-    if (stream->size() == 0) continue;
-    CAIRN_RETURN_IF_ERROR(stream->CopyTo(*writer, name));
-  }
-  return std::move(*writer).Finish();
+  return WriteCodedFile(path_, table_, streams, metadata);
 }
 
 }  // namespace cairn

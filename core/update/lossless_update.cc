@@ -276,22 +276,11 @@ absl::Status LosslessUpdateWriter::Finish() && {
     return absl::FailedPreconditionError(
         "nothing is changed, or a tensor has not all of its blocks");
   }
-  const auto bytes = [](const char* name, int64_t size) {
-    return TensorSpec{.name = name, .dtype = DType::kU8, .shape = {size}};
-  };
-  CAIRN_ASSIGN_OR_RETURN(
-      auto writer,
-      SafetensorsWriter::Create(
-          path_,
-          {bytes(kTensorTable, static_cast<int64_t>(table_.bytes().size())),
-           bytes(kLengths, lengths_->size()), bytes(kBlocks, blocks_->size())},
-          {{"cairn.format", "dense"},
-           {"cairn.version", "2"},
-           {"cairn.base", base_digest_}}));
-  CAIRN_RETURN_IF_ERROR(writer->Write(kTensorTable, 0, table_.bytes()));
-  CAIRN_RETURN_IF_ERROR(lengths_->CopyTo(*writer, kLengths));
-  CAIRN_RETURN_IF_ERROR(blocks_->CopyTo(*writer, kBlocks));
-  return std::move(*writer).Finish();
+  return WriteCodedFile(path_, table_,
+                        {{kLengths, lengths_.get()}, {kBlocks, blocks_.get()}},
+                        {{"cairn.format", "dense"},
+                         {"cairn.version", "2"},
+                         {"cairn.base", base_digest_}});
 }
 
 }  // namespace cairn

@@ -131,19 +131,8 @@ absl::Status PositionMaskWriter::Finish() && {
   if (table_.bytes().empty()) {
     return absl::FailedPreconditionError("nothing is listed");
   }
-  const auto bytes = [](const char* name, int64_t size) {
-    return TensorSpec{.name = name, .dtype = DType::kU8, .shape = {size}};
-  };
-  CAIRN_ASSIGN_OR_RETURN(
-      auto writer,
-      SafetensorsWriter::Create(
-          path_,
-          {bytes(kTensorTable, static_cast<int64_t>(table_.bytes().size())),
-           bytes(kCodedPositions, positions_->size())},
-          {{"cairn.format", "mask"}, {"cairn.version", "1"}}));
-  CAIRN_RETURN_IF_ERROR(writer->Write(kTensorTable, 0, table_.bytes()));
-  CAIRN_RETURN_IF_ERROR(positions_->CopyTo(*writer, kCodedPositions));
-  return std::move(*writer).Finish();
+  return WriteCodedFile(path_, table_, {{kCodedPositions, positions_.get()}},
+                        {{"cairn.format", "mask"}, {"cairn.version", "1"}});
 }
 
 }  // namespace cairn

@@ -156,4 +156,25 @@ void TensorTableWriter::AddNumber(int64_t number) {
   AppendVarint(static_cast<uint64_t>(number), bytes_);
 }
 
+absl::Status WriteCodedFile(
+    const std::string& path, const TensorTableWriter& table,
+    const std::vector<NamedStream>& streams,
+    const std::map<std::string, std::string>& metadata) {
+  const auto bytes = [](const char* name, int64_t size) {
+    return TensorSpec{.name = name, .dtype = DType::kU8, .shape = {size}};
+  };
+  std::vector<TensorSpec> specs = {
+      bytes(kTensorTable, static_cast<int64_t>(table.bytes().size()))};
+  for (const auto& [name, stream] : streams) {
+    specs.push_back(bytes(name, stream->size()));
+  }
+  CAIRN_ASSIGN_OR_RETURN(
+      auto writer, SafetensorsWriter::Create(path, std::move(specs), metadata));
+  CAIRN_RETURN_IF_ERROR(writer->Write(kTensorTable, 0, table.bytes()));
+  for (const auto& [name, stream] : streams) {
+    CAIRN_RETURN_IF_ERROR(stream->CopyTo(*writer, name));
+  }
+  return std::move(*writer).Finish();
+}
+
 }  // namespace cairn

@@ -2,13 +2,17 @@
 #define CAIRN_CORE_UPDATE_TENSOR_TABLE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/tensor/byte_source.h"
 #include "core/tensor/safetensors.h"
+#include "core/update/scratch_file.h"
 #include "core/update/update.h"
 
 namespace cairn {
@@ -69,6 +73,15 @@ class TensorTableWriter {
   std::string bytes_;
   std::string last_name_;
 };
+
+// A stream of a coded file, under the name of its tensor; borrowed.
+using NamedStream = std::pair<const char*, ScratchFile*>;
+
+// Writes a coded file: the table and the streams, each a vector of U8.
+absl::Status WriteCodedFile(const std::string& path,
+                            const TensorTableWriter& table,
+                            const std::vector<NamedStream>& streams,
+                            const std::map<std::string, std::string>& metadata);
 
 }  // namespace cairn
 
