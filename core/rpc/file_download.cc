@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "core/base/direct_appender.h"
 #include "core/base/status_macros.h"
 #include "core/rpc/limits.h"
 #include "core/rpc/range_download.h"
@@ -23,7 +24,6 @@ constexpr int64_t kSlowRangeBytes = 32 << 20;
 constexpr absl::Duration kSlowRangeTime = absl::Milliseconds(500);
 // How often it is noted how far the file is.
 constexpr int64_t kNoteBytes = 32 << 20;
-constexpr int64_t kWritebackBytes = 4 << 20;
 // A further connection that takes longer is done without.
 constexpr absl::Duration kConnectTime = absl::Seconds(5);
 // Breaks that one further connection may have; the first one has patience.
@@ -80,8 +80,11 @@ std::optional<FileDownload::Range> FileDownload::TakeRange() {
       range = {.begin = broken_.begin()->first, .end = broken_.begin()->second};
       broken_.erase(broken_.begin());
     } else if (untouched_ < options_.size_bytes) {
+      // Those who append share no page.
+      const int64_t end = untouched_ + RangeBytes();
       range = {.begin = untouched_,
-               .end = std::min(options_.size_bytes, untouched_ + RangeBytes())};
+               .end = std::min(options_.size_bytes,
+                               end - end % static_cast<int64_t>(kDirectPage))};
       untouched_ = range.end;
     } else if (under_way_.empty()) {
       return std::nullopt;
@@ -114,39 +117,41 @@ absl::Status FileDownload::Fetch(int lane, const Range& range) {
   v1::ReadRequest request = options_.request;
   request.set_offset(range.begin);
   request.set_limit(range.end - range.begin);
-  int64_t at = range.begin;
-  int64_t written_back = range.begin;
+  DirectAppender file = file_.AppendAt(range.begin);
   auto sink = [&](ChunkBytes& chunk) -> absl::Status {
+    const int64_t at = file.end();
     const int64_t size = chunk.size();
     if (size > range.end - at) {
       return absl::DataLossError("the hub sent more than asked for");
     }
-    CAIRN_RETURN_IF_ERROR(file_.WriteAt(at, chunk.pieces()));
+    CAIRN_RETURN_IF_ERROR(file.Append(chunk.pieces()));
     hash_.Offer(at, std::move(chunk));
-    at += size;
-    if (at - written_back >= kWritebackBytes || at == range.end) {
-      file_.StartWriteback(written_back, at - written_back);
-      written_back = at;
-    }
-    MutexLock lock(mutex_);
-    CAIRN_RETURN_IF_ERROR(status_);
-    under_way_[range.end] = at;
-    if (options_.progress) options_.progress(size);
-    const int64_t front = Front();
-    hash_.Advance(front);
-    if (front - noted_ < kNoteBytes) return absl::OkStatus();
-    noted_ = front;
-    return file_.Note(front);
+    if (file.end() == range.end) CAIRN_RETURN_IF_ERROR(file.Flush());
+    return Reached(range, file.written(), size);
   };
   RangeDownload::Options how{.lane = lane};
   if (lane > 0) how.patience = absl::ZeroDuration();
   absl::Status status = RangeDownload(hub_, request, sink, how).Run();
-  if (status.ok() && at < range.end) {
-    status = absl::DataLossError(absl::StrCat("the hub ended at byte ", at,
-                                              " of ", options_.size_bytes));
+  status.Update(file.Flush());
+  if (status.ok() && file.end() < range.end) {
+    status = absl::DataLossError(absl::StrCat(
+        "the hub ended at byte ", file.end(), " of ", options_.size_bytes));
   }
-  GiveBack({.begin = at, .end = range.end});
+  GiveBack({.begin = file.written(), .end = range.end});
   return status;
+}
+
+absl::Status FileDownload::Reached(const Range& range, int64_t at,
+                                   int64_t received) {
+  MutexLock lock(mutex_);
+  CAIRN_RETURN_IF_ERROR(status_);
+  under_way_[range.end] = at;
+  if (options_.progress) options_.progress(received);
+  const int64_t front = Front();
+  hash_.Advance(front);
+  if (front - noted_ < kNoteBytes) return absl::OkStatus();
+  noted_ = front;
+  return file_.Note(front);
 }
 
 void FileDownload::Lane(int index) {

@@ -21,8 +21,8 @@ namespace cairn {
 
 // Fetches what a part file lacks in ranges, a large file over several
 // connections at once, and hashes it meanwhile. A range that breaks is given
-// back and taken up by whoever has time. Memory: a chunk a connection, and
-// what the hash keeps.
+// back and taken up by whoever has time. Memory: a buffer of DirectAppender a
+// connection, and what the hash keeps.
 class FileDownload {
  public:
   struct Options {
@@ -56,6 +56,8 @@ class FileDownload {
   std::optional<Range> TakeRange();
   // Fetches until the end of the range or an error.
   absl::Status Fetch(int lane, const Range& range);
+  // Of a range that is under way, what is before `at` is in the file now.
+  absl::Status Reached(const Range& range, int64_t at, int64_t received);
   // What is left of a range that begins at `begin` is free again, or done.
   void GiveBack(const Range& range);
   void Fail(const absl::Status& status);

@@ -14,7 +14,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "core/base/file.h"
-#include "core/base/gather_write.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 
@@ -23,6 +22,8 @@ namespace {
 
 // A number of this many digits, so that a shorter one never leaves old ones.
 constexpr size_t kHaveDigits = 19;
+// Shorter files are not worth another descriptor.
+constexpr int64_t kDirectBytesMin = 1 << 20;
 
 // What an earlier attempt noted; without a note, the length of its file.
 int64_t ReadHave(int have_fd, int64_t size) {
@@ -50,52 +51,65 @@ absl::Status CheckRoom(int fd, int64_t needed, const std::string& path) {
 
 }  // namespace
 
-PartFile::PartFile(std::string path, int fd, int have_fd, int64_t found)
-    : path_(std::move(path)), fd_(fd), have_fd_(have_fd), found_(found) {}
+PartFile::PartFile(std::string path)
+    : path_(std::move(path)), written_(std::make_unique<WrittenFile>()) {
+  written_->name = part();
+}
 
 PartFile::PartFile(PartFile&& other) noexcept
     : path_(std::move(other.path_)),
-      fd_(std::exchange(other.fd_, -1)),
+      written_(std::move(other.written_)),
       have_fd_(std::exchange(other.have_fd_, -1)),
       found_(other.found_) {}
 
 PartFile::~PartFile() {
-  if (fd_ >= 0) close(fd_);
   if (have_fd_ >= 0) close(have_fd_);
+  if (written_ == nullptr) return;
+  if (written_->fd >= 0) close(written_->fd);
+  if (written_->direct_fd >= 0) close(written_->direct_fd);
 }
 
 absl::StatusOr<PartFile> PartFile::Open(const std::string& path,
                                         int64_t size_bytes) {
-  const std::string part = absl::StrCat(path, ".part");
-  PartFile file(path, -1, -1, 0);
-  file.fd_ = open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file.fd_ < 0) return SystemError(errno, absl::StrCat("create ", part));
+  PartFile file(path);
+  const std::string part = file.part();
+  file.written_->fd = open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file.written_->fd < 0) {
+    return SystemError(errno, absl::StrCat("create ", part));
+  }
   file.have_fd_ = open(file.have().c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   struct stat info;
-  if (file.have_fd_ < 0 || fstat(file.fd_, &info) != 0) {
+  if (file.have_fd_ < 0 || fstat(file.written_->fd, &info) != 0) {
     return SystemError(errno, absl::StrCat("create ", file.have()));
   }
   const auto there = static_cast<int64_t>(info.st_size);
   if (there <= size_bytes) file.found_ = ReadHave(file.have_fd_, there);
-  CAIRN_RETURN_IF_ERROR(CheckRoom(file.fd_, size_bytes - there, path));
+  CAIRN_RETURN_IF_ERROR(
+      CheckRoom(file.written_->fd, size_bytes - file.found_, path));
   // From here on the file may have holes.
   CAIRN_RETURN_IF_ERROR(file.Note(file.found_));
-  if (there > size_bytes && ftruncate(file.fd_, 0) != 0) {
-    return SystemError(errno, absl::StrCat("truncate ", part));
+  CAIRN_RETURN_IF_ERROR(file.SetSize(size_bytes));
+  if (size_bytes >= kDirectBytesMin) {
+    file.written_->direct_fd = OpenDirect(part);
   }
   return file;
 }
 
-absl::Status PartFile::WriteAt(int64_t offset,
-                               absl::Span<const absl::string_view> pieces) {
-  const int error = GatherWriteAt(fd_, offset, pieces);
-  if (error == 0) return absl::OkStatus();
-  return SystemError(error, absl::StrCat("write ", part()));
+absl::Status PartFile::SetSize(int64_t size_bytes) {
+  if (ftruncate(written_->fd, size_bytes) != 0) {
+    return SystemError(errno, absl::StrCat("size ", part()));
+  }
+  // In few pieces on the disk; some file systems cannot.
+  if (size_bytes > 0 && fallocate(written_->fd, 0, 0, size_bytes) != 0 &&
+      errno == ENOSPC) {
+    return SystemError(ENOSPC, absl::StrCat("make room for ", part()));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status PartFile::ReadAt(int64_t offset, absl::Span<char> out) const {
   while (!out.empty()) {
-    const ssize_t n = pread(fd_, out.data(), out.size(), offset);
+    const ssize_t n = pread(written_->fd, out.data(), out.size(), offset);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return SystemError(errno, absl::StrCat("read ", part()));
     if (n == 0) {
@@ -107,17 +121,14 @@ absl::Status PartFile::ReadAt(int64_t offset, absl::Span<char> out) const {
   return absl::OkStatus();
 }
 
-void PartFile::StartWriteback(int64_t offset, int64_t size) {
-  (void)sync_file_range(fd_, offset, size, SYNC_FILE_RANGE_WRITE);
-}
-
 absl::Status PartFile::Note(int64_t have) {
   return cairn::WriteAt(have_fd_, 0, absl::StrFormat("%0*d", kHaveDigits, have),
-                    this->have());
+                        this->have());
 }
 
 absl::Status PartFile::Publish() && {
-  if (fsync(fd_) != 0) return SystemError(errno, absl::StrCat("sync ", part()));
+  if (fsync(written_->fd) != 0)
+    return SystemError(errno, absl::StrCat("sync ", part()));
   if (rename(part().c_str(), path_.c_str()) != 0) {
     return SystemError(errno, absl::StrCat("rename to ", path_));
   }

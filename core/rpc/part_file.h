@@ -2,19 +2,22 @@
 #define CAIRN_CORE_RPC_PART_FILE_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "core/base/direct_appender.h"
+#include "core/base/direct_write.h"
 
 namespace cairn {
 
 // A file that is being fetched: PATH.part, written in any order, and beside it
 // PATH.part.have, which says how many bytes from the front are there. Both are
-// hints for the next attempt, worth no sync: the digest decides. WriteAt() and
-// ReadAt() may be called by several threads for different ranges.
+// hints for the next attempt, worth no sync: the digest decides. Several
+// threads may append and read at a time; appenders share no page.
 class PartFile {
  public:
   // Opens what an earlier attempt left of a file of `size_bytes`, or makes it.
@@ -28,12 +31,11 @@ class PartFile {
   // Bytes from the front that were there when it was opened.
   int64_t found() const { return found_; }
 
-  // The bytes come in pieces, one after the other.
-  absl::Status WriteAt(int64_t offset,
-                       absl::Span<const absl::string_view> pieces);
+  // Writes from `offset` on; not after the file is gone.
+  DirectAppender AppendAt(int64_t offset) {
+    return DirectAppender(*written_, offset);
+  }
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) const;
-  // Sets the disk to work on a range without waiting.
-  void StartWriteback(int64_t offset, int64_t size);
   // Notes that so many bytes from the front are there.
   absl::Status Note(int64_t have);
 
@@ -43,14 +45,15 @@ class PartFile {
   void Discard();
 
  private:
-  PartFile(std::string path, int fd, int have_fd, int64_t found);
+  explicit PartFile(std::string path);
+  absl::Status SetSize(int64_t size_bytes);
   std::string part() const { return path_ + ".part"; }
   std::string have() const { return path_ + ".part.have"; }
 
   std::string path_;
-  int fd_;
-  int have_fd_;
-  int64_t found_;
+  std::unique_ptr<WrittenFile> written_;
+  int have_fd_ = -1;
+  int64_t found_ = 0;
 };
 
 }  // namespace cairn

@@ -24,6 +24,11 @@ class PartFileTest : public ::testing::Test {
     EXPECT_TRUE(file.ok()) << file.status();
     return *std::move(file);
   }
+  static void Write(PartFile& file, int64_t offset, absl::string_view bytes) {
+    DirectAppender appender = file.AppendAt(offset);
+    ASSERT_TRUE(appender.Append({bytes}).ok());
+    ASSERT_TRUE(appender.Flush().ok());
+  }
   std::string Contents() {
     std::ifstream in(path_, std::ios::binary);
     return {std::istreambuf_iterator<char>(in),
@@ -37,8 +42,8 @@ class PartFileTest : public ::testing::Test {
 TEST_F(PartFileTest, RangesInAnyOrderBecomeTheFile) {
   PartFile file = Open(6);
   EXPECT_EQ(file.found(), 0);
-  ASSERT_TRUE(file.WriteAt(3, {"def"}).ok());
-  ASSERT_TRUE(file.WriteAt(0, {"abc"}).ok());
+  Write(file, 3, "def");
+  Write(file, 0, "abc");
   std::string out(4, '\0');
   ASSERT_TRUE(file.ReadAt(1, absl::MakeSpan(out)).ok());
   EXPECT_EQ(out, "bcde");
@@ -50,8 +55,8 @@ TEST_F(PartFileTest, RangesInAnyOrderBecomeTheFile) {
 TEST_F(PartFileTest, OnlyWhatWasNotedIsBuiltOn) {
   {
     PartFile file = Open(100);
-    ASSERT_TRUE(file.WriteAt(50, {"later"}).ok());
-    ASSERT_TRUE(file.WriteAt(0, {"front"}).ok());
+    Write(file, 50, "later");
+    Write(file, 0, "front");
     ASSERT_TRUE(file.Note(5).ok());
   }
   EXPECT_EQ(Open(100).found(), 5);
@@ -60,7 +65,7 @@ TEST_F(PartFileTest, OnlyWhatWasNotedIsBuiltOn) {
 TEST_F(PartFileTest, FileWithHolesAndNoNoteYetIsBegunAnew) {
   {
     PartFile file = Open(100);
-    ASSERT_TRUE(file.WriteAt(50, {"later"}).ok());
+    Write(file, 50, "later");
   }
   EXPECT_EQ(Open(100).found(), 0);
 }
@@ -74,7 +79,7 @@ TEST_F(PartFileTest, LongerRemainsAreDropped) {
   std::ofstream(path_ + ".part") << "0123456789";
   PartFile file = Open(4);
   EXPECT_EQ(file.found(), 0);
-  ASSERT_TRUE(file.WriteAt(0, {"abcd"}).ok());
+  Write(file, 0, "abcd");
   ASSERT_TRUE(std::move(file).Publish().ok());
   EXPECT_EQ(Contents(), "abcd");
 }
@@ -87,7 +92,7 @@ TEST_F(PartFileTest, DamagedNoteIsNotBelieved) {
 
 TEST_F(PartFileTest, DiscardLeavesNothing) {
   PartFile file = Open(4);
-  ASSERT_TRUE(file.WriteAt(0, {"abcd"}).ok());
+  Write(file, 0, "abcd");
   file.Discard();
   EXPECT_TRUE(fs::is_empty(folder_));
 }

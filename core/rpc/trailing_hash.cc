@@ -57,7 +57,7 @@ absl::Status TrailingHash::HashSome() {
   {
     MutexLock lock(mutex_);
     if (hashed_ == size_) return absl::OutOfRangeError("all is hashed");
-    while (front_ == hashed_ && !is_stopped_) changed_.Wait(mutex_);
+    while (front_ <= hashed_ && !is_stopped_) changed_.Wait(mutex_);
     if (is_stopped_) return absl::CancelledError("the file is not whole");
     at = hashed_;
     end = std::min(front_, at + kTileBytes);

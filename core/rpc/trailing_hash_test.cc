@@ -33,6 +33,11 @@ class TrailingHashTest : public ::testing::Test {
     EXPECT_TRUE(file.ok()) << file.status();
     return *std::move(file);
   }
+  static void Write(PartFile& file, int64_t offset, absl::string_view bytes) {
+    DirectAppender appender = file.AppendAt(offset);
+    ASSERT_TRUE(appender.Append({bytes}).ok());
+    ASSERT_TRUE(appender.Flush().ok());
+  }
   absl::string_view ChunkAt(int64_t at) const {
     return absl::string_view(bytes_).substr(static_cast<size_t>(at), kChunk);
   }
@@ -40,12 +45,11 @@ class TrailingHashTest : public ::testing::Test {
     v1::ReadResponse head;
     ChunkBytes chunk;
     constexpr int kField = v1::ReadResponse::kChunkFieldNumber;
-    EXPECT_TRUE(
-        ParseBesideChunk(
-            SerializeWithChunk(head, kField,
-                               grpc::Slice(bytes.data(), bytes.size())),
-            kField, head, chunk)
-            .ok());
+    EXPECT_TRUE(ParseBesideChunk(
+                    SerializeWithChunk(head, kField,
+                                       grpc::Slice(bytes.data(), bytes.size())),
+                    kField, head, chunk)
+                    .ok());
     return chunk;
   }
   // Writes and offers the chunks in this order.
@@ -55,7 +59,7 @@ class TrailingHashTest : public ::testing::Test {
     std::vector<int64_t> missing = order;
     std::sort(missing.begin(), missing.end());
     for (int64_t at : order) {
-      EXPECT_TRUE(file.WriteAt(at, {ChunkAt(at)}).ok());
+      Write(file, at, ChunkAt(at));
       hash.Offer(at, Message(ChunkAt(at)));
       std::erase(missing, at);
       hash.Advance(missing.empty() ? size() : missing.front());
@@ -84,7 +88,7 @@ TEST_F(TrailingHashTest, OrderDoesNotMatter) {
 
 TEST_F(TrailingHashTest, WhatAnEarlierAttemptLeftIsReadBack) {
   PartFile file = Open();
-  ASSERT_TRUE(file.WriteAt(0, {bytes_}).ok());
+  Write(file, 0, bytes_);
   TrailingHash hash(file, size());
   const int64_t found = 60 * kChunk;
   hash.Advance(found);
@@ -92,6 +96,19 @@ TEST_F(TrailingHashTest, WhatAnEarlierAttemptLeftIsReadBack) {
     hash.Offer(at, Message(ChunkAt(at)));
     hash.Advance(std::min(size(), at + kChunk));
   }
+  EXPECT_EQ(hash.Finish().value_or(Digest()), Digest::Of(bytes_));
+}
+
+TEST_F(TrailingHashTest, WhatIsInTheFileMayEndWithinAChunk) {
+  PartFile file = Open();
+  TrailingHash hash(file, size());
+  int64_t front = 0;
+  for (int64_t at = 0; at < size(); at += kChunk) {
+    hash.Offer(at, Message(ChunkAt(at)));
+    front = at + kChunk / 3;
+    hash.Advance(std::min(front, size()));
+  }
+  hash.Advance(size());
   EXPECT_EQ(hash.Finish().value_or(Digest()), Digest::Of(bytes_));
 }
 
@@ -106,7 +123,8 @@ TEST_F(TrailingHashTest, StoppedIsCancelled) {
 TEST_F(TrailingHashTest, FileThatCannotBeReadBackIsAnError) {
   PartFile file = Open();
   TrailingHash hash(file, size());
-  hash.Advance(size());  // nothing was written
+  fs::resize_file(folder_ / "file.part", 0);
+  hash.Advance(size());
   EXPECT_TRUE(absl::IsDataLoss(hash.Finish().status()));
 }
 

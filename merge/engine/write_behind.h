@@ -1,28 +1,17 @@
 #ifndef CAIRN_MERGE_ENGINE_WRITE_BEHIND_H_
 #define CAIRN_MERGE_ENGINE_WRITE_BEHIND_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/base/direct_write.h"
 #include "core/base/mutex.h"
 #include "core/base/thread_pool.h"
 
 namespace cairn {
-
-// A file that is written at many places; its descriptors belong to others.
-struct WrittenFile {
-  std::string name;  // for errors
-  int fd = -1;
-  // Opened with O_DIRECT; -1 where the filesystem has no such thing.
-  int direct_fd = -1;
-  // Cleared when it turns out that the filesystem wants other alignments.
-  std::atomic<bool> is_direct = true;
-};
 
 // Writes buffers to files while the next ones are filled. Whole pages go past
 // the page cache where that is possible: copying into fresh pages would take
@@ -30,7 +19,7 @@ struct WrittenFile {
 class WriteBehind {
  public:
   // What offsets of files and buffers are multiples of.
-  static constexpr size_t kPage = 4096;
+  static constexpr size_t kPage = kDirectPage;
 
   // `buffers` of `buffer_bytes` each, a multiple of kPage.
   WriteBehind(int buffers, size_t buffer_bytes);

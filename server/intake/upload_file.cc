@@ -12,7 +12,7 @@ namespace {
 
 // The hash is taken up when so much waits for it, and lets others have the
 // thread after each such step.
-constexpr int64_t kHashStep = 4 << 20;
+constexpr int64_t kHashStep = 1 << 20;
 
 }  // namespace
 
@@ -120,8 +120,7 @@ std::optional<UploadFile::Turn> UploadFile::BeginTurn() {
 absl::Status UploadFile::PassKnown(const BlobWriter& writer, Chunk& chunk,
                                    size_t known) {
   std::string stored(known, '\0');
-  CAIRN_RETURN_IF_ERROR(
-      writer.ReadBack(chunk.offset, absl::MakeSpan(stored)));
+  CAIRN_RETURN_IF_ERROR(writer.ReadBack(chunk.offset, absl::MakeSpan(stored)));
   absl::string_view left = stored;
   for (absl::string_view& piece : chunk.pieces) {
     const absl::string_view again = piece.substr(0, left.size());

@@ -12,6 +12,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
+#include "core/base/direct_write.h"
 #include "core/base/file.h"
 #include "core/base/mutex.h"
 #include "core/base/status_macros.h"
@@ -21,29 +22,15 @@ namespace {
 
 constexpr int64_t kTileBytes = 1 << 20;
 
-absl::Status WriteAll(int fd, int64_t offset, absl::string_view bytes,
-                      const std::string& path) {
-  const auto length = static_cast<off_t>(bytes.size());
-  for (size_t at = 0; at < bytes.size(); at += kWriteBytesMax) {
-    CAIRN_RETURN_IF_ERROR(WriteAt(fd, offset + static_cast<int64_t>(at),
-                                  bytes.substr(at, kWriteBytesMax), path));
-  }
-  // Advice: the disk begins now and not at the sync.
-  (void)sync_file_range(fd, offset, length, SYNC_FILE_RANGE_WRITE);
-  return absl::OkStatus();
-}
-
 // Copies a source to a file on several threads. Each takes the next tile,
 // reads (which may be to decode) and writes it; whoever has the tile whose
 // turn it is to be hashed hashes it, and those after it that are ready, so
 // that no core waits for another one's kind of work.
 class HashedCopy {
  public:
-  HashedCopy(const ByteSource& source, int fd, const std::string& path,
-             int threads)
+  HashedCopy(const ByteSource& source, WrittenFile& file, int threads)
       : source_(source),
-        fd_(fd),
-        path_(path),
+        file_(file),
         threads_(threads),
         tiles_((source.size() + kTileBytes - 1) / kTileBytes),
         ring_(2 * static_cast<size_t>(threads)) {}
@@ -63,7 +50,8 @@ class HashedCopy {
 
  private:
   struct Tile {
-    std::string bytes;
+    PageBuffer memory;
+    size_t size = 0;
     bool is_ready = false;
   };
 
@@ -84,7 +72,7 @@ class HashedCopy {
         mine = taken_++;
       }
       // The slot is this thread's until it says that it is ready.
-      absl::Status copied = CopyTile(mine, TileOf(mine).bytes);
+      absl::Status copied = CopyTile(mine, TileOf(mine));
       MutexLock lock(mutex_);
       if (!copied.ok()) {
         if (failure_.ok()) failure_ = std::move(copied);
@@ -96,12 +84,15 @@ class HashedCopy {
     }
   }
 
-  absl::Status CopyTile(int64_t number, std::string& bytes) const {
+  absl::Status CopyTile(int64_t number, Tile& tile) const {
     const int64_t at = number * kTileBytes;
-    bytes.resize(
-        static_cast<size_t>(std::min(kTileBytes, source_.size() - at)));
-    CAIRN_RETURN_IF_ERROR(source_.ReadAt(at, absl::MakeSpan(bytes)));
-    return WriteAll(fd_, at, bytes, path_);
+    if (tile.memory == nullptr) {
+      tile.memory = MakePageBuffer(static_cast<size_t>(kTileBytes));
+    }
+    tile.size = static_cast<size_t>(std::min(kTileBytes, source_.size() - at));
+    CAIRN_RETURN_IF_ERROR(
+        source_.ReadAt(at, absl::MakeSpan(tile.memory.get(), tile.size)));
+    return WriteDirect(file_, at, {tile.memory.get(), tile.size}, 0, tile.size);
   }
 
   // Hashes what is ready and whose turn it is, unless somebody is at it.
@@ -111,7 +102,7 @@ class HashedCopy {
     while (hashed_ < tiles_ && TileOf(hashed_).is_ready) {
       Tile& tile = TileOf(hashed_);
       mutex_.Unlock();
-      hasher_.Update(tile.bytes);
+      hasher_.Update({tile.memory.get(), tile.size});
       mutex_.Lock();
       tile.is_ready = false;
       ++hashed_;
@@ -121,8 +112,7 @@ class HashedCopy {
   }
 
   const ByteSource& source_;
-  const int fd_;
-  const std::string& path_;
+  WrittenFile& file_;
   const int threads_;
   const int64_t tiles_;
   // Tile n is in slot n modulo its size, from when it is taken until it is
@@ -145,8 +135,17 @@ absl::Status ExportFile(const ByteSource& source, const std::string& sha256,
   const int fd =
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return SystemError(errno, absl::StrCat("create ", path));
-  absl::Cleanup close_it = [fd] { close(fd); };
-  HashedCopy copy(source, fd, path, threads);
+  WrittenFile file{.name = path, .fd = fd};
+  absl::Cleanup close_it = [&file] {
+    close(file.fd);
+    if (file.direct_fd >= 0) close(file.direct_fd);
+  };
+  // At its full length, as writes that lengthen a file wait for each other.
+  if (ftruncate(fd, source.size()) != 0) {
+    return SystemError(errno, absl::StrCat("size ", path));
+  }
+  if (source.size() >= kTileBytes) file.direct_fd = OpenDirect(path);
+  HashedCopy copy(source, file, threads);
   CAIRN_ASSIGN_OR_RETURN(Digest found, copy.Run());
   if (found.hex() != sha256) {
     return absl::DataLossError(absl::StrCat(path, ": what is stored hashes to ",

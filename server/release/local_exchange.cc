@@ -107,7 +107,8 @@ absl::Status ExportAll(const BlobStore& blobs, const ReleaseRecord& record,
   std::vector<absl::Status> results(order.size());
   std::atomic<size_t> next = 0;
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  const auto threads = static_cast<int>(std::min(cores, kThreadsAFile));
+  // One more than cores, as one waits for the disk.
+  const auto threads = static_cast<int>(std::min(cores + 1, kThreadsAFile));
   auto work = [&] {
     for (size_t i = next++; i < order.size(); i = next++) {
       results[i] = ExportOne(blobs, record, order[i], directory, threads);

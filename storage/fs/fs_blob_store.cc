@@ -11,6 +11,8 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/direct_write.h"
+#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "storage/fs/fs_blob_writer.h"
 #include "storage/fs/packed_blob.h"
@@ -146,16 +148,23 @@ absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
   CAIRN_ASSIGN_OR_RETURN(PosixFile file, layout_->CreateTemporary());
   // In vain once it has its name.
   absl::Cleanup drop = [&] { (void)unlink(file.path().c_str()); };
+  WrittenFile written{.name = file.path(), .fd = file.fd()};
+  if (source.size() >= kTileBytes) written.direct_fd = OpenDirect(file.path());
+  absl::Cleanup close_it = [&] {
+    if (written.direct_fd >= 0) close(written.direct_fd);
+  };
   Hasher hasher;
-  std::string tile;
+  const auto tile_bytes = static_cast<size_t>(kTileBytes);
+  const PageBuffer tile = MakePageBuffer(tile_bytes);
   for (int64_t at = 0; at < source.size();) {
     const int64_t size = std::min(kTileBytes, source.size() - at);
-    tile.resize(static_cast<size_t>(size));
-    CAIRN_RETURN_IF_ERROR(source.ReadAt(at, absl::MakeSpan(tile)));
+    const absl::Span<char> bytes(tile.get(), static_cast<size_t>(size));
+    CAIRN_RETURN_IF_ERROR(source.ReadAt(at, bytes));
     CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(size));
-    CAIRN_RETURN_IF_ERROR(file.WriteAt(at, tile));
-    file.StartWriteback(at, size);
-    hasher.Update(tile);
+    CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
+    CAIRN_RETURN_IF_ERROR(
+        WriteDirect(written, at, {tile.get(), tile_bytes}, 0, bytes.size()));
+    hasher.Update({bytes.data(), bytes.size()});
     at += size;
   }
   const Digest digest = hasher.Finish();

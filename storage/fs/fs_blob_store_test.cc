@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/base/direct_appender.h"
 #include "core/base/log.h"
 #include "core/base/status_util.h"
 #include "storage/testing/blob_store_conformance.h"
@@ -53,14 +54,53 @@ class FsBlobStoreTest : public ::testing::Test {
   TemporaryDirectory directory_;
 };
 
-TEST_F(FsBlobStoreTest, AppendedBytesOfADeadWriterAreFoundAgain) {
+TEST_F(FsBlobStoreTest, WhatADeadWriterWroteIsFoundAgain) {
+  const std::string bytes(DirectAppender::kBufferBytes + 5000, 'k');
   auto writer = Open()->Begin("u");
   ASSERT_TRUE(writer.ok());
-  ASSERT_TRUE((*writer)->Append("as after a kill").ok());
+  ASSERT_TRUE((*writer)->Append(bytes).ok());
   writer->reset();
   auto resumed = Open()->Resume("u");
   ASSERT_TRUE(resumed.ok());
-  EXPECT_EQ((*resumed)->size(), 15);
+  // What waited in memory is not, as nobody was told that it was safe.
+  const auto found = static_cast<size_t>((*resumed)->size());
+  EXPECT_EQ(found, DirectAppender::kBufferBytes);
+  ASSERT_TRUE((*resumed)->Append(bytes.substr(found)).ok());
+  EXPECT_TRUE(std::move(**resumed).Commit(Digest::Of(bytes)).ok());
+}
+
+TEST_F(FsBlobStoreTest, HashFollowsWhateverIsSyncedAndCaughtUpWith) {
+  std::string bytes(12 * DirectAppender::kBufferBytes + 99, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>(i * 2654435761U >> 11);
+  }
+  auto store = Open();
+  auto writer = store->Begin("u");
+  ASSERT_TRUE(writer.ok());
+  const size_t third = bytes.size() / 3;
+  ASSERT_TRUE((*writer)->Append(bytes.substr(0, third)).ok());
+  ASSERT_TRUE((*writer)->Sync().ok());
+  writer->reset();
+  // Behind by what was there, so that it is read back, in part.
+  writer = store->Resume("u");
+  ASSERT_TRUE(writer.ok());
+  for (size_t at = third; at < bytes.size(); at += 200'001) {
+    ASSERT_TRUE((*writer)->Append(bytes.substr(at, 200'001)).ok());
+    if (at % 5 == 0) {
+      ASSERT_EQ(*(*writer)->Sync(), (*writer)->size());
+    }
+    const int64_t caught_up = *(*writer)->CatchUp(150'000);
+    EXPECT_LE(caught_up, (*writer)->size());
+  }
+  std::string back(300'000, '\0');
+  const size_t from = bytes.size() - back.size();
+  ASSERT_TRUE((*writer)
+                  ->ReadBack(static_cast<int64_t>(from), absl::MakeSpan(back))
+                  .ok());
+  EXPECT_EQ(back, bytes.substr(from));
+  ASSERT_TRUE(std::move(**writer).Commit(Digest::Of(bytes)).ok());
+  EXPECT_EQ(store->Stat(Digest::Of(bytes))->size_bytes,
+            static_cast<int64_t>(bytes.size()));
 }
 
 TEST_F(FsBlobStoreTest, LeftoversOfPutAreDroppedAtOpen) {
@@ -126,26 +166,48 @@ TEST_F(FsBlobStoreTest, BytesChangedOnTheDiskNeverBecomeABlob) {
 
 // RLIMIT_FSIZE makes writes past a size fail in the middle, as a full disk
 // does; which errno it is does not matter to what must be kept.
-TEST_F(FsBlobStoreTest, FailedAppendLosesNothingAndCanBeRepeated) {
+TEST_F(FsBlobStoreTest, FailedWriteLosesNothingAndCanBeRepeated) {
   auto store = Open();
   auto writer = store->Begin("u");
   ASSERT_TRUE(writer.ok());
-  ASSERT_TRUE((*writer)->Append(std::string(3000, 'a')).ok());
+  const std::string first(3000, 'a');
+  const std::string second(2 * DirectAppender::kBufferBytes, 'b');
+  ASSERT_TRUE((*writer)->Append(first).ok());
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, SIG_IGN);
+  struct rlimit tight = {.rlim_cur = DirectAppender::kBufferBytes + 8192,
+                         .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
+  const absl::Status appended = (*writer)->Append(second);
+  const absl::Status synced = (*writer)->Sync().status();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_FALSE(appended.ok());
+  EXPECT_TRUE(synced.ok()) << synced;
+  EXPECT_EQ((*writer)->size(), 3000);
+  EXPECT_EQ(stdfs::file_size(directory_ / "uploads/u.part"), 3000);
+  ASSERT_TRUE((*writer)->Append(second).ok());
+  EXPECT_TRUE(std::move(**writer).Commit(Digest::Of(first + second)).ok());
+}
+
+TEST_F(FsBlobStoreTest, FailedSyncLosesNothingAndCanBeRepeated) {
+  auto store = Open();
+  auto writer = store->Begin("u");
+  ASSERT_TRUE(writer.ok());
+  ASSERT_TRUE((*writer)->Append(std::string(6000, 'a')).ok());
   struct rlimit before;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
   std::signal(SIGXFSZ, SIG_IGN);
   struct rlimit tight = {.rlim_cur = 4096, .rlim_max = before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &tight), 0);
-  absl::Status status = (*writer)->Append(std::string(3000, 'b'));
+  const absl::Status synced = (*writer)->Sync().status();
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
-  EXPECT_FALSE(status.ok());
-  EXPECT_EQ((*writer)->size(), 3000);
-  EXPECT_EQ(stdfs::file_size(directory_ / "uploads/u.part"), 3000);
-  ASSERT_TRUE((*writer)->Append(std::string(3000, 'b')).ok());
+  EXPECT_FALSE(synced.ok());
+  EXPECT_EQ((*writer)->size(), 6000);
+  EXPECT_EQ(stdfs::file_size(directory_ / "uploads/u.part"), 0);
+  EXPECT_EQ((*writer)->Sync().value_or(0), 6000);
   EXPECT_TRUE(
-      std::move(**writer)
-          .Commit(Digest::Of(std::string(3000, 'a') + std::string(3000, 'b')))
-          .ok());
+      std::move(**writer).Commit(Digest::Of(std::string(6000, 'a'))).ok());
 }
 
 TEST_F(FsBlobStoreTest, BlobsLeaveTheReserveFreeAndReadsGoOn) {

@@ -3,9 +3,12 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 
 #include "core/base/digest.h"
+#include "core/base/direct_appender.h"
+#include "core/base/mutex.h"
 #include "storage/blob_store.h"
 #include "storage/fs/blob_layout.h"
 #include "storage/fs/posix_file.h"
@@ -13,14 +16,16 @@
 namespace cairn {
 
 // An upload of an FsBlobStore, which it may outlive: they share the layout.
+// What was appended goes to the disk past the page cache and is hashed from the
+// buffers that it lay in; those that the hash is too far behind for are let go,
+// and read back. Memory: at most six buffers of DirectAppender while bytes come
+// in, none after Sync().
 class FsBlobWriter : public BlobWriter {
  public:
   // `size`: bytes there already.
-  FsBlobWriter(std::shared_ptr<BlobLayout> layout, PosixFile file, int64_t size)
-      : layout_(std::move(layout)),
-        file_(std::move(file)),
-        size_(size),
-        written_back_(size) {}
+  FsBlobWriter(std::shared_ptr<BlobLayout> layout, PosixFile file,
+               int64_t size);
+  ~FsBlobWriter() override;
 
   absl::Status AppendPieces(
       absl::Span<const absl::string_view> pieces) override;
@@ -31,14 +36,34 @@ class FsBlobWriter : public BlobWriter {
   absl::Status Commit(const Digest& digest) && override;
 
  private:
+  // A failed write leaves the file as long as what was written before.
+  absl::Status Failed(const absl::Status& status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_);
+  absl::Status Flush() ABSL_EXCLUSIVE_LOCKS_REQUIRED(append_);
+  // Keeps what was written for the hash; where that has fallen behind, waits
+  // for it.
+  void Keep(WrittenBytes bytes);
+  // Hashes what is kept next, if that is where the hash is; false if not.
+  bool HashKept() ABSL_EXCLUSIVE_LOCKS_REQUIRED(hash_);
+  // Where what is kept begins; `none` if nothing is.
+  int64_t FirstKept(int64_t none) const;
+
   const std::shared_ptr<BlobLayout> layout_;
   PosixFile file_;
+  WrittenFile written_file_;
   std::atomic<int64_t> size_;
-  // Where the disk was not set to work yet.
-  int64_t written_back_;
-  // Covers the first `hashed_` bytes.
-  Hasher hasher_;
-  int64_t hashed_ = 0;
+  // What of it is in the file.
+  std::atomic<int64_t> written_;
+  // Locked in this order.
+  mutable Mutex append_;
+  Mutex hash_;
+  mutable Mutex keep_;
+  DirectAppender appender_ ABSL_GUARDED_BY(append_);
+  // Covers the first `hashed_` bytes, which change under the lock.
+  Hasher hasher_ ABSL_GUARDED_BY(hash_);
+  std::atomic<int64_t> hashed_ = 0;
+  // Without gaps but where some were let go; in order.
+  std::deque<WrittenBytes> kept_ ABSL_GUARDED_BY(keep_);
 };
 
 }  // namespace cairn

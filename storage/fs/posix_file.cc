@@ -103,8 +103,13 @@ absl::Status PosixFile::WritePiecesAt(
   if (error == 0) return absl::OkStatus();
   absl::Status status = FileError(error, "write", path_);
   if (ftruncate(fd_, offset) == 0) return status;
-  return absl::UnavailableError(absl::StrCat(
-      status.message(), "; nor can it be cut back to ", offset));
+  return absl::UnavailableError(
+      absl::StrCat(status.message(), "; nor can it be cut back to ", offset));
+}
+
+absl::Status PosixFile::Truncate(int64_t size) {
+  if (ftruncate(fd_, size) == 0) return absl::OkStatus();
+  return FileError(errno, absl::StrCat("cut back to ", size, ":"), path_);
 }
 
 void PosixFile::StartWriteback(int64_t offset, int64_t size) {

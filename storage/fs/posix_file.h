@@ -28,6 +28,7 @@ class PosixFile {
   ~PosixFile();
 
   const std::string& path() const { return path_; }
+  int fd() const { return fd_; }
   absl::StatusOr<int64_t> Size() const;
   absl::StatusOr<timespec> Modified() const;
   // All of `out`, or an error. OUT_OF_RANGE past `size`.
@@ -39,6 +40,8 @@ class PosixFile {
   absl::Status WriteAt(int64_t offset, absl::string_view bytes) {
     return WritePiecesAt(offset, {&bytes, 1});
   }
+  // Cuts the file off.
+  absl::Status Truncate(int64_t size);
   // Starts writing a range back to the disk without waiting for it.
   void StartWriteback(int64_t offset, int64_t size);
   // Data and length are durable when this returns.

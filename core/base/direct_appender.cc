@@ -1,0 +1,76 @@
+#include "core/base/direct_appender.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/base/status_macros.h"
+
+namespace cairn {
+
+DirectAppender::DirectAppender(WrittenFile& file, int64_t offset, Taker taker)
+    : file_(file), taker_(std::move(taker)) {
+  GoTo(offset);
+}
+
+absl::Status DirectAppender::Append(
+    absl::Span<const absl::string_view> pieces) {
+  const int64_t start = end();
+  std::vector<WrittenBytes> written;
+  for (absl::string_view piece : pieces) {
+    while (!piece.empty()) {
+      if (buffer_ == nullptr) buffer_ = MakePageBuffer(kBufferBytes);
+      const size_t size = std::min(piece.size(), kBufferBytes - end_);
+      std::memcpy(buffer_.get() + end_, piece.data(), size);
+      end_ += size;
+      piece.remove_prefix(size);
+      if (end_ < kBufferBytes) continue;
+      if (absl::Status status = WriteOut(written); !status.ok()) {
+        // What an earlier buffer of this call took is not to count.
+        if (start < this->written()) GoTo(start);
+        end_ = static_cast<size_t>(start - base_);
+        return status;
+      }
+    }
+  }
+  HandOver(written);
+  return absl::OkStatus();
+}
+
+void DirectAppender::GoTo(int64_t offset) {
+  base_ = offset - offset % static_cast<int64_t>(kDirectPage);
+  begin_ = static_cast<size_t>(offset - base_);
+  end_ = begin_;
+}
+
+absl::Status DirectAppender::WriteOut(std::vector<WrittenBytes>& written) {
+  CAIRN_RETURN_IF_ERROR(WriteDirect(
+      file_, base_, absl::string_view(buffer_.get(), end_), begin_, end_));
+  if (taker_ != nullptr) {
+    written.push_back({.memory = std::move(buffer_),
+                       .begin = begin_,
+                       .end = end_,
+                       .offset = this->written()});
+  }
+  GoTo(end());
+  return absl::OkStatus();
+}
+
+void DirectAppender::HandOver(std::vector<WrittenBytes>& written) {
+  for (WrittenBytes& bytes : written) taker_(std::move(bytes));
+}
+
+absl::Status DirectAppender::Flush() {
+  std::vector<WrittenBytes> written;
+  if (begin_ < end_) CAIRN_RETURN_IF_ERROR(WriteOut(written));
+  buffer_.reset();
+  HandOver(written);
+  return absl::OkStatus();
+}
+
+void DirectAppender::ReadUnwritten(int64_t offset, absl::Span<char> out) const {
+  if (out.empty()) return;
+  std::memcpy(out.data(), buffer_.get() + (offset - base_), out.size());
+}
+
+}  // namespace cairn

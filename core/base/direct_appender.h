@@ -1,0 +1,74 @@
+#ifndef CAIRN_CORE_BASE_DIRECT_APPENDER_H_
+#define CAIRN_CORE_BASE_DIRECT_APPENDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "core/base/direct_write.h"
+
+namespace cairn {
+
+// Bytes that are in a file by now, still in memory: [begin, end) of `memory`,
+// of which the first one is at `offset` of the file.
+struct WrittenBytes {
+  PageBuffer memory;
+  size_t begin = 0;
+  size_t end = 0;
+  int64_t offset = 0;
+
+  absl::string_view view() const { return {memory.get() + begin, end - begin}; }
+};
+
+// Appends to a part of a file, gathering what comes into whole pages that go
+// past the page cache. Memory: one buffer, and none after Flush(). One thread
+// at a time.
+class DirectAppender {
+ public:
+  // One call of Append() of at most as much fills one buffer at most.
+  static constexpr size_t kBufferBytes = 512 << 10;
+  // Takes over what was written, to hash it say.
+  using Taker = std::function<void(WrittenBytes)>;
+
+  // Appends from `offset` on; `file` must outlive it.
+  DirectAppender(WrittenFile& file, int64_t offset, Taker taker = nullptr);
+
+  // Takes all of the pieces, or none: on failure it is as if the call had not
+  // been, except that some bytes past end() may be in the file, and that the
+  // taker may miss some before it.
+  absl::Status Append(absl::Span<const absl::string_view> pieces);
+  // Writes what was appended and is not in the file yet.
+  absl::Status Flush();
+
+  // Where the next byte goes.
+  int64_t end() const { return base_ + static_cast<int64_t>(end_); }
+  // Where what was appended is in the file up to.
+  int64_t written() const { return base_ + static_cast<int64_t>(begin_); }
+  // Copies what was appended from `offset` on, which is not before written().
+  void ReadUnwritten(int64_t offset, absl::Span<char> out) const;
+
+ private:
+  // What comes next is at `offset`.
+  void GoTo(int64_t offset);
+  // Writes the buffer, and goes on after it; what a taker is to have is added
+  // to `written`.
+  absl::Status WriteOut(std::vector<WrittenBytes>& written);
+  void HandOver(std::vector<WrittenBytes>& written);
+
+  WrittenFile& file_;
+  const Taker taker_;
+  // Where byte 0 of the buffer is in the file: a page's begin.
+  int64_t base_ = 0;
+  PageBuffer buffer_;
+  // What of the buffer waits to be written.
+  size_t begin_ = 0;
+  size_t end_ = 0;
+};
+
+}  // namespace cairn
+
+#endif  // CAIRN_CORE_BASE_DIRECT_APPENDER_H_
