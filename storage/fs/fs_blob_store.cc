@@ -12,7 +12,6 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/direct_write.h"
-#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "storage/fs/fs_blob_writer.h"
 #include "storage/fs/packed_blob.h"
@@ -161,7 +160,7 @@ absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
     const absl::Span<char> bytes(tile.get(), static_cast<size_t>(size));
     CAIRN_RETURN_IF_ERROR(source.ReadAt(at, bytes));
     CAIRN_RETURN_IF_ERROR(layout_->CheckSpace(size));
-    CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
+    CAIRN_RETURN_IF_ERROR(BeforeWrite());
     CAIRN_RETURN_IF_ERROR(
         WriteDirect(written, at, {tile.get(), tile_bytes}, 0, bytes.size()));
     hasher.Update({bytes.data(), bytes.size()});

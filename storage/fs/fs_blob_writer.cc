@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -51,7 +50,7 @@ absl::Status FsBlobWriter::AppendPieces(
     written_file_.direct_fd = OpenDirect(file_.path());
     written_file_.is_direct = written_file_.direct_fd >= 0;
   }
-  CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
+  CAIRN_RETURN_IF_ERROR(BeforeWrite());
   const absl::Status status = appender_.Append(pieces);
   if (!status.ok()) return Failed(status);
   written_ = appender_.written();
@@ -68,7 +67,7 @@ absl::Status FsBlobWriter::Failed(const absl::Status& status) {
 
 absl::Status FsBlobWriter::Flush() {
   if (appender_.written() < appender_.end()) {
-    CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
+    CAIRN_RETURN_IF_ERROR(BeforeWrite());
   }
   const absl::Status status = appender_.Flush();
   if (!status.ok()) return Failed(status);

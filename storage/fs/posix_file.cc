@@ -28,6 +28,8 @@ absl::Status FileError(int error, absl::string_view doing,
   return absl::UnavailableError(status.message());
 }
 
+absl::Status BeforeWrite() { return Failpoint("file.write"); }
+
 absl::StatusOr<PosixFile> PosixFile::Open(const std::string& path, int flags) {
   if ((flags & O_CREAT) != 0) CAIRN_RETURN_IF_ERROR(Failpoint("file.open"));
   int fd = open(path.c_str(), flags | O_CLOEXEC, 0644);
@@ -98,7 +100,7 @@ absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
 
 absl::Status PosixFile::WritePiecesAt(
     int64_t offset, absl::Span<const absl::string_view> pieces) {
-  CAIRN_RETURN_IF_ERROR(Failpoint("file.write"));
+  CAIRN_RETURN_IF_ERROR(BeforeWrite());
   const int error = GatherWriteAt(fd_, offset, pieces);
   if (error == 0) return absl::OkStatus();
   absl::Status status = FileError(error, "write", path_);

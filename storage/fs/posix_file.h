@@ -62,6 +62,9 @@ class PosixFile {
   int fd_;
 };
 
+// Every write of a blob's bytes passes here, so that tests can have it fail.
+absl::Status BeforeWrite();
+
 // Makes names created, renamed or removed in a directory durable.
 absl::Status SyncDirectory(const std::string& path);
 
