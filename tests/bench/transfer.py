@@ -125,6 +125,9 @@ def push_round(hub, server, folder, inputs, turn):
 
 def pull_round(hub, server, folder, inputs, turn):
     file = inputs / "base/model.safetensors"
+    # Of the base alone: nothing else was stored yet.
+    blobs = [path for path in (folder / "hub/blobs").rglob("*")
+             if path.is_file()]
     times = {}
     settle(hub.process)
 
@@ -141,10 +144,11 @@ def pull_round(hub, server, folder, inputs, turn):
         shutil.rmtree(folder / "pulled")
 
     for kind, ca, raw_address, our_address in kinds_of(hub, server, turn):
-        sides = [lambda: raw(kind, ca, raw_address),
-                 lambda: ours(kind, our_address)]
-        for side in sides[::-1] if turn % 4 >= 2 else sides:
-            warm(file)
+        sides = [([file], lambda: raw(kind, ca, raw_address)),
+                 (blobs, lambda: ours(kind, our_address))]
+        for inputs_of_side, side in sides[::-1] if turn % 4 >= 2 else sides:
+            for path in inputs_of_side:
+                warm(path)
             side()
     return times
 
@@ -186,8 +190,8 @@ def run_rounds(given, inputs, work, noted):
                       inputs / "base", "--license", "MIT", hub=hub.plain)
             server = RawServer(hub, folder)
             try:
-                for what, measure in (("push", push_round),
-                                      ("pull", pull_round)):
+                for what, measure in (("pull", pull_round),
+                                      ("push", push_round)):
                     if given.only not in (None, what):
                         continue
                     turn = len(read_rounds(noted).get(what, []))
