@@ -1,9 +1,14 @@
 #include "core/base/direct_appender.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "core/base/file.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -19,7 +24,7 @@ absl::Status DirectAppender::Append(
   std::vector<WrittenBytes> written;
   for (absl::string_view piece : pieces) {
     while (!piece.empty()) {
-      if (buffer_ == nullptr) buffer_ = MakePageBuffer(kBufferBytes);
+      if (buffer_ == nullptr) CAIRN_RETURN_IF_ERROR(MakeBuffer());
       const size_t size = std::min(piece.size(), kBufferBytes - end_);
       std::memcpy(buffer_.get() + end_, piece.data(), size);
       end_ += size;
@@ -27,13 +32,33 @@ absl::Status DirectAppender::Append(
       if (end_ < kBufferBytes) continue;
       if (absl::Status status = WriteOut(written); !status.ok()) {
         // What an earlier buffer of this call took is not to count.
-        if (start < this->written()) GoTo(start);
+        if (start < this->written()) {
+          buffer_.reset();
+          GoTo(start);
+        }
         end_ = static_cast<size_t>(start - base_);
         return status;
       }
     }
   }
   HandOver(written);
+  return absl::OkStatus();
+}
+
+absl::Status DirectAppender::MakeBuffer() {
+  PageBuffer buffer = MakePageBuffer(kBufferBytes);
+  for (size_t at = 0; at < begin_;) {
+    const ssize_t n = pread(file_.fd, buffer.get() + at, begin_ - at,
+                            base_ + static_cast<int64_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      return n < 0 ? SystemError(errno, absl::StrCat("read ", file_.name))
+                   : absl::DataLossError(
+                         absl::StrCat(file_.name, " ends before ", written()));
+    }
+    at += static_cast<size_t>(n);
+  }
+  buffer_ = std::move(buffer);
   return absl::OkStatus();
 }
 
@@ -45,7 +70,7 @@ void DirectAppender::GoTo(int64_t offset) {
 
 absl::Status DirectAppender::WriteOut(std::vector<WrittenBytes>& written) {
   CAIRN_RETURN_IF_ERROR(WriteDirect(
-      file_, base_, absl::string_view(buffer_.get(), end_), begin_, end_));
+      file_, base_, absl::string_view(buffer_.get(), end_), 0, end_));
   if (taker_ != nullptr) {
     written.push_back({.memory = std::move(buffer_),
                        .begin = begin_,

@@ -34,7 +34,8 @@ class DirectAppender {
   // Takes over what was written, to hash it say.
   using Taker = std::function<void(WrittenBytes)>;
 
-  // Appends from `offset` on; `file` must outlive it.
+  // Appends from `offset` on to a file that is as long at least, and can be
+  // read; `file` must outlive it.
   DirectAppender(WrittenFile& file, int64_t offset, Taker taker = nullptr);
 
   // Takes all of the pieces, or none: on failure it is as if the call had not
@@ -52,6 +53,9 @@ class DirectAppender {
   void ReadUnwritten(int64_t offset, absl::Span<char> out) const;
 
  private:
+  // A page that was begun is written again as a whole: what precedes in it is
+  // read, so that nothing is in the file before what lies in front of it.
+  absl::Status MakeBuffer();
   // What comes next is at `offset`.
   void GoTo(int64_t offset);
   // Writes the buffer, and goes on after it; what a taker is to have is added

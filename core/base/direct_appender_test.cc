@@ -88,6 +88,7 @@ TEST_P(DirectAppenderTest, BeginsWhereAnotherOneEnded) {
 TEST_P(DirectAppenderTest, WhatWasWrittenIsHandedOverOnce) {
   const std::string bytes = Some(2 * kBuffer + 777);
   std::string taken;
+  ASSERT_EQ(ftruncate(file_.fd, 100), 0);
   DirectAppender appender(file_, 100, [&](WrittenBytes written) {
     EXPECT_EQ(written.offset, static_cast<int64_t>(100 + taken.size()));
     taken.append(written.view().data(), written.view().size());
@@ -103,7 +104,13 @@ TEST_P(DirectAppenderTest, WhatWasWrittenIsHandedOverOnce) {
   EXPECT_EQ(Contents().substr(100), bytes);
 }
 
+TEST_P(DirectAppenderTest, FileThatEndsEarlierIsAnError) {
+  DirectAppender appender(file_, 5000);
+  EXPECT_TRUE(absl::IsDataLoss(appender.Append({"x"})));
+}
+
 TEST_P(DirectAppenderTest, WhatWaitsCanBeRead) {
+  ASSERT_EQ(ftruncate(file_.fd, 5000), 0);
   DirectAppender appender(file_, 5000);
   ASSERT_TRUE(appender.Append({"one", "two"}).ok());
   std::string out(4, '\0');

@@ -74,12 +74,11 @@ absl::Status WriteDirect(WrittenFile& file, int64_t offset,
   if (file.direct_fd < 0 || !file.is_direct.load() || first >= last) {
     return cached(begin, end);
   }
+  CAIRN_RETURN_IF_ERROR(cached(begin, first));
   CAIRN_ASSIGN_OR_RETURN(const bool is_written,
                          WritePages(file, offset + static_cast<int64_t>(first),
                                     buffer.substr(first, last - first)));
-  if (!is_written) return cached(begin, end);
-  CAIRN_RETURN_IF_ERROR(cached(begin, first));
-  return cached(last, end);
+  return cached(is_written ? last : first, end);
 }
 
 }  // namespace cairn

@@ -42,8 +42,10 @@ PageBuffer MakePageBuffer(size_t bytes);
 // 0 of it is at `offset` of the file, a multiple of kDirectPage. Whole pages go
 // past the page cache, as copying into fresh pages takes more of a processor
 // than hashing does; what is left at both ends goes through it, and so does all
-// where the file system wants that. RESOURCE_EXHAUSTED with reason STORAGE_FULL
-// or INTERNAL; some may be written then.
+// where the file system wants that. In the order of the file, but a machine
+// that stops may have kept pages and lost what was left before them.
+// RESOURCE_EXHAUSTED with reason STORAGE_FULL or INTERNAL; some may be written
+// then.
 absl::Status WriteDirect(WrittenFile& file, int64_t offset,
                          absl::string_view buffer, size_t begin, size_t end);
 

@@ -6,12 +6,13 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <random>
 
 #include "core/base/direct_appender.h"
 #include "core/base/log.h"
 #include "core/base/status_util.h"
+#include "core/base/testing/temporary_directory.h"
 #include "storage/testing/blob_store_conformance.h"
-#include "storage/testing/temporary_directory.h"
 
 namespace cairn::testing {
 namespace {
@@ -162,6 +163,46 @@ TEST_F(FsBlobStoreTest, BytesChangedOnTheDiskNeverBecomeABlob) {
   const Digest digest = Digest::Of("good bytes");
   EXPECT_TRUE(absl::IsInvalidArgument(std::move(**resumed).Commit(digest)));
   EXPECT_TRUE(absl::IsNotFound(store->Stat(digest).status()));
+}
+
+// Of sizes around those of pages and buffers, resumed, caught up and compared
+// at random.
+TEST_F(FsBlobStoreTest, WriterKeepsEveryByteWhateverTheOrderOfCalls) {
+  auto store = Open();
+  std::mt19937_64 random(7);
+  const auto upto = [&](size_t max) { return random() % (max + 1); };
+  for (int round = 0; round < 40; ++round) {
+    std::string bytes(1 + upto(2 << 20), '\0');
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    const std::string id = "u" + std::to_string(round);
+    auto writer = store->Begin(id);
+    ASSERT_TRUE(writer.ok());
+    for (size_t at = 0; at < bytes.size();) {
+      const std::string piece = bytes.substr(at, 1 + upto(60'000));
+      ASSERT_TRUE((*writer)->Append(piece).ok());
+      at += piece.size();
+      if (upto(5) == 0) {
+        ASSERT_EQ((*writer)->Sync().value_or(-1), static_cast<int64_t>(at));
+      }
+      if (upto(5) == 0) {
+        ASSERT_TRUE((*writer)->CatchUp(100'000).ok());
+      }
+      std::string back(1 + upto(std::min<size_t>(at - 1, 50'000)), '\0');
+      const size_t from = at - back.size();
+      ASSERT_TRUE(
+          (*writer)
+              ->ReadBack(static_cast<int64_t>(from), absl::MakeSpan(back))
+              .ok());
+      ASSERT_EQ(back, bytes.substr(from, back.size()));
+      if (upto(9) > 0) continue;
+      writer->reset();
+      writer = store->Resume(id);
+      ASSERT_TRUE(writer.ok());
+      at = static_cast<size_t>((*writer)->size());
+    }
+    const absl::Status stored = std::move(**writer).Commit(Digest::Of(bytes));
+    ASSERT_TRUE(stored.ok()) << round << ": " << stored;
+  }
 }
 
 // RLIMIT_FSIZE makes writes past a size fail in the middle, as a full disk
