@@ -5,6 +5,10 @@
 #include "core/base/log.h"
 #include "core/base/vector_clones.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 // Each kernel's body is compiled once for every instruction set by inlining it
 // into functions of that target. This file is compiled without contraction of
 // a*b+c, which alone would make results differ between machines; where a sum
@@ -14,77 +18,167 @@
 namespace cairn {
 namespace {
 
-// Elements [begin, end) of kRows rows of the product, kWidth at a time, so that
-// partial sums stay in registers. `use` takes each sum.
-template <int kRows, int kWidth, typename Use>
-CAIRN_INLINE int64_t ProductColumns(const LowRankProduct& p, int64_t row,
-                                    int64_t begin, int64_t end, Use use) {
-  int64_t c = begin;
-  for (; c + kWidth <= end; c += kWidth) {
-    float sum[kRows][kWidth] = {};
-    const float* left = p.left + row * p.rank;
-    const float* right = p.right + c;
+// Sums of kRows x kWidth elements of the product from (row 0, column 0) of the
+// factors on, into `sums`. Each instruction set has a shape whose partial sums
+// its registers hold.
+struct PortableShape {
+  static constexpr int kRows = 4, kWidth = 8;
+
+  template <int kRows>
+  static void Tile(const LowRankProduct& p, const float* left,
+                   const float* right, float* sums) {
+    std::fill_n(sums, kRows * kWidth, 0.0f);
     for (int64_t k = 0; k < p.rank; ++k, right += p.columns) {
       for (int r = 0; r < kRows; ++r) {
-        const float l = left[r * p.rank + k];
         for (int i = 0; i < kWidth; ++i) {
-          sum[r][i] = __builtin_fmaf(l, right[i], sum[r][i]);
+          float& sum = sums[r * kWidth + i];
+          sum = __builtin_fmaf(left[r * p.rank + k], right[i], sum);
         }
       }
     }
+  }
+};
+
+#if defined(__x86_64__)
+
+struct Avx2Shape {
+  static constexpr int kRows = 6, kWidth = 16;
+
+  template <int kRows>
+  __attribute__((target("avx2,fma"))) static void Tile(const LowRankProduct& p,
+                                                       const float* left,
+                                                       const float* right,
+                                                       float* sums) {
+    __m256 sum[kRows][2];
+#pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
-      for (int i = 0; i < kWidth; ++i) use(row + r, c + i, sum[r][i]);
+      sum[r][0] = sum[r][1] = _mm256_setzero_ps();
+    }
+    for (int64_t k = 0; k < p.rank; ++k, right += p.columns, ++left) {
+      const __m256 first = _mm256_loadu_ps(right);
+      const __m256 second = _mm256_loadu_ps(right + 8);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        const __m256 factor = _mm256_broadcast_ss(left + r * p.rank);
+        sum[r][0] = _mm256_fmadd_ps(factor, first, sum[r][0]);
+        sum[r][1] = _mm256_fmadd_ps(factor, second, sum[r][1]);
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      _mm256_storeu_ps(sums + r * kWidth, sum[r][0]);
+      _mm256_storeu_ps(sums + r * kWidth + 8, sum[r][1]);
     }
   }
-  return c;
-}
+};
 
-template <int kRows, typename Use>
+struct Avx512Shape {
+  static constexpr int kRows = 12, kWidth = 32;
+
+  template <int kRows>
+  __attribute__((target("avx512f,avx512dq,fma"))) static void Tile(
+      const LowRankProduct& p, const float* left, const float* right,
+      float* sums) {
+    __m512 sum[kRows][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      sum[r][0] = sum[r][1] = _mm512_setzero_ps();
+    }
+    for (int64_t k = 0; k < p.rank; ++k, right += p.columns, ++left) {
+      const __m512 first = _mm512_loadu_ps(right);
+      const __m512 second = _mm512_loadu_ps(right + 16);
+#pragma GCC unroll 12
+      for (int r = 0; r < kRows; ++r) {
+        const __m512 factor = _mm512_set1_ps(left[r * p.rank]);
+        sum[r][0] = _mm512_fmadd_ps(factor, first, sum[r][0]);
+        sum[r][1] = _mm512_fmadd_ps(factor, second, sum[r][1]);
+      }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < kRows; ++r) {
+      _mm512_storeu_ps(sums + r * kWidth, sum[r][0]);
+      _mm512_storeu_ps(sums + r * kWidth + 16, sum[r][1]);
+    }
+  }
+};
+
+#endif
+
+// Elements [begin, end) of kRows rows of the product. `use` takes each sum.
+template <typename Shape, int kRows, typename Use>
 CAIRN_INLINE void ProductRows(const LowRankProduct& p, int64_t row,
                               int64_t begin, int64_t end, Use use) {
-  int64_t c = ProductColumns<kRows, 64>(p, row, begin, end, use);
-  c = ProductColumns<kRows, 8>(p, row, c, end, use);
-  ProductColumns<kRows, 1>(p, row, c, end, use);
+  constexpr int kWidth = Shape::kWidth;
+  const float* left = p.left + row * p.rank;
+  float sums[kRows * kWidth];
+  int64_t c = begin;
+  for (; c + kWidth <= end; c += kWidth) {
+    Shape::template Tile<kRows>(p, left, p.right + c, sums);
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kWidth; ++i)
+        use(row + r, c + i, sums[r * kWidth + i]);
+    }
+  }
+  for (; c < end; ++c) {
+    for (int r = 0; r < kRows; ++r) {
+      float sum = 0;
+      for (int64_t k = 0; k < p.rank; ++k) {
+        sum = __builtin_fmaf(left[r * p.rank + k], p.right[k * p.columns + c],
+                             sum);
+      }
+      use(row + r, c, sum);
+    }
+  }
 }
 
 // The elements of the flattened range [first, first + count): a part of a row,
-// whole rows in blocks of columns that fit the first cache, a part of a row.
-template <typename Use>
+// whole rows in blocks of columns that fit the second cache, a part of a row.
+template <typename Shape, typename Use>
 CAIRN_INLINE void ProductRange(const LowRankProduct& p, int64_t first,
                                int64_t count, Use use) {
   constexpr int64_t kBlock = 256;
+  constexpr int kRows = Shape::kRows;
   const int64_t last = first + count;
   int64_t row = first / p.columns;
   if (first % p.columns != 0) {
     const int64_t end = std::min(p.columns, first % p.columns + count);
-    ProductRows<1>(p, row, first % p.columns, end, use);
+    ProductRows<Shape, 1>(p, row, first % p.columns, end, use);
     ++row;
   }
   const int64_t whole = last / p.columns;
   for (int64_t begin = 0; row < whole && begin < p.columns; begin += kBlock) {
     const int64_t end = std::min(p.columns, begin + kBlock);
     int64_t r = row;
-    for (; r + 4 <= whole; r += 4) ProductRows<4>(p, r, begin, end, use);
-    for (; r < whole; ++r) ProductRows<1>(p, r, begin, end, use);
+    for (; r + kRows <= whole; r += kRows) {
+      ProductRows<Shape, kRows>(p, r, begin, end, use);
+    }
+    for (; r + 2 <= whole; r += 2) {
+      ProductRows<Shape, 2>(p, r, begin, end, use);
+    }
+    for (; r < whole; ++r) ProductRows<Shape, 1>(p, r, begin, end, use);
   }
   row = std::max(row, whole);
   if (row * p.columns < last) {
-    ProductRows<1>(p, row, 0, last - row * p.columns, use);
+    ProductRows<Shape, 1>(p, row, 0, last - row * p.columns, use);
   }
 }
 
+template <typename Shape>
 CAIRN_INLINE void ProductBody(const LowRankProduct& p, int64_t first,
                               int64_t count, float* out) {
-  ProductRange(p, first, count, [&](int64_t row, int64_t column, float sum) {
-    out[row * p.columns + column - first] = sum * p.scale;
-  });
+  ProductRange<Shape>(p, first, count,
+                      [&](int64_t row, int64_t column, float sum) {
+                        out[row * p.columns + column - first] = sum * p.scale;
+                      });
 }
 
+template <typename Shape>
 CAIRN_INLINE void AddProductBody(const LowRankProduct& p, float factor,
                                  int64_t first, int64_t count, float* out) {
-  ProductRange(p, first, count, [&](int64_t row, int64_t column, float sum) {
-    out[row * p.columns + column - first] += factor * (sum * p.scale);
-  });
+  ProductRange<Shape>(
+      p, first, count, [&](int64_t row, int64_t column, float sum) {
+        out[row * p.columns + column - first] += factor * (sum * p.scale);
+      });
 }
 
 CAIRN_INLINE void AddScaledBody(float factor, const float* values, float* sum,
@@ -129,11 +223,11 @@ struct Kernels {
 #define CAIRN_DEFINE_KERNELS(name, attributes)                                 \
   attributes void Product##name(const LowRankProduct& p, int64_t first,        \
                                 int64_t count, float* out) {                   \
-    ProductBody(p, first, count, out);                                         \
+    ProductBody<name##Shape>(p, first, count, out);                            \
   }                                                                            \
   attributes void AddProduct##name(const LowRankProduct& p, float factor,      \
                                    int64_t first, int64_t count, float* out) { \
-    AddProductBody(p, factor, first, count, out);                              \
+    AddProductBody<name##Shape>(p, factor, first, count, out);                 \
   }                                                                            \
   attributes void AddScaled##name(float factor, const float* values,           \
                                   float* sum, int64_t count) {                 \

@@ -72,6 +72,7 @@ class LowRankEffect : public TensorEffect {
     return bytes;
   }
   bool is_additive() const override { return true; }
+  const std::vector<LowRankBlock>& blocks() const { return blocks_; }
 
  private:
   const std::vector<LowRankBlock> blocks_;
@@ -293,6 +294,58 @@ class SummedEffect : public TensorEffect {
   const std::vector<WeightedEffect> parts_;
 };
 
+// One product of the factors of several, side by side: weights and scales go
+// into the left ones, and an element is one sum over all ranks.
+LowRankBlock SideBySide(const std::vector<const LowRankBlock*>& blocks,
+                        const std::vector<float>& weights) {
+  LowRankBlock out{.rows = blocks[0]->rows, .columns = blocks[0]->columns};
+  for (const LowRankBlock* block : blocks) out.rank += block->rank;
+  out.left.resize(static_cast<size_t>(out.rows * out.rank));
+  out.right.reserve(static_cast<size_t>(out.rank * out.columns));
+  int64_t first = 0;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const LowRankBlock& block = *blocks[i];
+    const float factor = weights[i] * block.scale;
+    for (int64_t row = 0; row < out.rows; ++row) {
+      const float* from = block.left.data() + row * block.rank;
+      float* to = out.left.data() + row * out.rank + first;
+      for (int64_t k = 0; k < block.rank; ++k) to[k] = factor * from[k];
+    }
+    out.right.insert(out.right.end(), block.right.begin(), block.right.end());
+    first += block.rank;
+  }
+  return out;
+}
+
+// The sum as one low-rank effect; null where a part is of another kind or cut
+// into other blocks.
+Effect JoinLowRank(const std::vector<WeightedEffect>& parts) {
+  std::vector<const LowRankEffect*> effects;
+  std::vector<float> weights;
+  for (const WeightedEffect& part : parts) {
+    const auto* effect = dynamic_cast<const LowRankEffect*>(part.effect.get());
+    if (effect == nullptr) return nullptr;
+    effects.push_back(effect);
+    weights.push_back(part.weight);
+  }
+  if (effects.empty()) return nullptr;
+  const std::vector<LowRankBlock>& shape = effects[0]->blocks();
+  std::vector<LowRankBlock> joined;
+  for (size_t b = 0; b < shape.size(); ++b) {
+    std::vector<const LowRankBlock*> blocks;
+    for (const LowRankEffect* effect : effects) {
+      if (effect->blocks().size() != shape.size()) return nullptr;
+      blocks.push_back(&effect->blocks()[b]);
+      if (blocks.back()->rows != shape[b].rows ||
+          blocks.back()->columns != shape[b].columns) {
+        return nullptr;
+      }
+    }
+    joined.push_back(SideBySide(blocks, weights));
+  }
+  return std::make_shared<LowRankEffect>(std::move(joined));
+}
+
 std::vector<float> Transposed(const std::vector<float>& matrix, int64_t rows,
                               int64_t columns) {
   std::vector<float> out(matrix.size());
@@ -393,6 +446,7 @@ Effect MakeChainedEffect(Effect first, Effect second) {
 }
 
 Effect MakeSummedEffect(std::vector<WeightedEffect> parts) {
+  if (Effect joined = JoinLowRank(parts)) return joined;
   return std::make_shared<SummedEffect>(std::move(parts));
 }
 

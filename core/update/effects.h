@@ -54,7 +54,8 @@ Effect MakeDifferenceEffect(std::unique_ptr<const ChangeReader> change,
 // `first`, then `second` on what it gives.
 Effect MakeChainedEffect(Effect first, Effect second);
 // values += sum of weight x change, for effects whose change does not depend
-// on the values.
+// on the values. Low-rank ones become one: an element is then a single sum over
+// their ranks in order, of factors times weight and scale.
 struct WeightedEffect {
   Effect effect;
   float weight = 1;

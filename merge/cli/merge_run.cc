@@ -27,7 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // The arithmetic's version: another one may give other bytes.
-constexpr char kCodeVersion[] = "cairn-merge-2";
+constexpr char kCodeVersion[] = "cairn-merge-3";
 
 std::atomic<bool> is_interrupted = false;
 

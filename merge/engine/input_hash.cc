@@ -4,8 +4,29 @@
 #include <xxhash.h>
 
 #include "absl/strings/str_format.h"
+#include "core/base/vector_clones.h"
+#include "merge/engine/input_hash_avx2.h"
 
 namespace cairn {
+namespace {
+
+using AddFunction = void (*)(void* state, const char* bytes, size_t count);
+
+void AddPortable(void* state, const char* bytes, size_t count) {
+  XXH3_128bits_update(static_cast<XXH3_state_t*>(state), bytes, count);
+}
+
+AddFunction BestAdd() {
+#if defined(__x86_64__)
+  static const AddFunction best = WidestOf<AddFunction>(
+      AddPortable, CairnAddToInputHashAvx2, CairnAddToInputHashAvx2);
+  return best;
+#else
+  return AddPortable;
+#endif
+}
+
+}  // namespace
 
 struct InputHash::State {
   XXH3_state_t hash;
@@ -19,7 +40,7 @@ InputHash::InputHash(InputHash&&) noexcept = default;
 InputHash& InputHash::operator=(InputHash&&) noexcept = default;
 
 void InputHash::Add(absl::Span<const char> bytes) {
-  XXH3_128bits_update(&state_->hash, bytes.data(), bytes.size());
+  BestAdd()(&state_->hash, bytes.data(), bytes.size());
 }
 
 std::string InputHash::Finish() const {

@@ -93,6 +93,12 @@ absl::Status ModelSource::Read(const SourceTensor& tensor, int64_t first,
   return absl::OkStatus();
 }
 
+absl::Status ModelSource::ReadRaw(const SourceTensor& tensor, int64_t first,
+                                  absl::Span<char> out) const {
+  const int64_t width = DTypeBits(tensor.spec.dtype) / 8;
+  return checkpoint_->ReadBytes(tensor.spec.name, first * width, out);
+}
+
 absl::StatusOr<uint64_t> ModelSource::SampleContent() const {
   constexpr int64_t kSamples = 16, kSampleBytes = 256;
   uint64_t digest = XXH3_64bits(effects_digest_.data(), effects_digest_.size());

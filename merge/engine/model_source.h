@@ -27,12 +27,11 @@ struct SourceTensor {
   // What is done to it; null: nothing.
   std::shared_ptr<const TensorEffect> effect;
 
+  // Whether its elements are those of the file.
+  bool is_as_stored() const { return stored != nullptr && effect == nullptr; }
   // How its elements are handed to a device: as they are stored, or as numbers
   // where they first have to be made.
-  DType slot_dtype() const {
-    const bool is_as_stored = stored != nullptr && effect == nullptr;
-    return is_as_stored ? spec.dtype : DType::kF32;
-  }
+  DType slot_dtype() const { return is_as_stored() ? spec.dtype : DType::kF32; }
 };
 
 // What is added to a model's tensors: changes of existing ones, tensors of
@@ -76,6 +75,10 @@ class ModelSource {
   // use; what was read of the file is left in it.
   absl::Status Read(const SourceTensor& tensor, int64_t first,
                     absl::Span<float> out, std::vector<char>& raw) const;
+
+  // The bytes of elements from `first` on of a tensor that is there.
+  absl::Status ReadRaw(const SourceTensor& tensor, int64_t first,
+                       absl::Span<char> out) const;
 
   // A number for the model's content that does not depend on how it is cut
   // into files, from its headers and samples of every tensor.

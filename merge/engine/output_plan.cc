@@ -29,15 +29,13 @@ constexpr int64_t kBufferBytes = 1 << 20;
 constexpr int64_t kBufferBytesMin = 1 << 16;
 constexpr int kSpareBuffers = 4;
 
-// Tiles of every input in numbers, the result, and packed bytes.
-int64_t TileBytes(int64_t elements, size_t inputs) {
-  return elements * 4 * (static_cast<int64_t>(inputs) + 2);
-}
-
 struct Need {
   int64_t method = 0;  // bytes of methods and effects
   int64_t granule = 1;
   size_t inputs = 1;
+  int64_t stored_width = 0;  // bytes of an element of all inputs, as stored
+  int64_t effects = 0;       // inputs that effects change
+  std::vector<int64_t> effect_shape = {};  // of an output made of such, alone
   int64_t device_width = 0;  // bytes an element of a slot of a device
 };
 
@@ -56,9 +54,16 @@ int BufferCount(const OutputCost& cost) {
   return cost.threads * cost.lanes + kSpareBuffers;
 }
 
+// A tile as it is stored, and in numbers where effects change it; a strip of
+// every input and of the result in numbers.
 int64_t TileBytesOf(const Need& need, const OutputCost& cost) {
-  return TileBytes(TileElements(cost.tile_elements, need.granule),
-                   need.inputs);
+  int64_t tile = TileElements(cost.tile_elements, need.granule);
+  if (!need.effect_shape.empty()) {
+    tile = EffectTileElements(tile, need.effect_shape);
+  }
+  const int64_t strip = StripElements(tile, need.granule);
+  return tile * (need.stored_width + 4 * need.effects) +
+         strip * 4 * (static_cast<int64_t>(need.inputs) + 1);
 }
 
 // The sum of the `count` largest.
@@ -129,6 +134,25 @@ void Reorder(const std::vector<size_t>& order, PlannedOutput& output) {
 
 }  // namespace
 
+int64_t StripElements(int64_t tile_elements, int64_t granule) {
+  constexpr int64_t kStripElements = 1 << 12;
+  return std::min(tile_elements, TileElements(kStripElements, granule));
+}
+
+int64_t EffectTileElements(int64_t tile_elements,
+                           const std::vector<int64_t>& shape) {
+  // As many as a product of factors takes at once; a tile of them may be so
+  // many times larger than others.
+  constexpr int64_t kRows = 24, kLeast = 4, kLarger = 16;
+  if (shape.size() != 2 || shape.back() == 0) return tile_elements;
+  const int64_t columns = shape.back();
+  const int64_t rows = std::min(kRows, tile_elements * kLarger / columns);
+  if (rows >= kRows) {
+    return std::max(kRows, tile_elements / columns / kRows * kRows) * columns;
+  }
+  return rows < kLeast ? tile_elements : rows / kLeast * kLeast * columns;
+}
+
 absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
                                   const OutputOptions& options) {
   OutputCost cost;
@@ -157,13 +181,18 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
     for (const PlannedOutput::Input& input : output.inputs) {
       const SourceTensor* tensor =
           plan.sources[input.source]->Find(input.tensor);
+      need.stored_width += DTypeBits(tensor->spec.dtype) / 8;
       if (tensor->effect != nullptr) {
         need.method += tensor->effect->memory_bytes();
+        ++need.effects;
       }
       cost.bytes_read += passes * tensor->spec.size_bytes();
     }
     cost.bytes_written += output.spec().size_bytes();
-    needs.push_back(need);
+    if (need.effects > 0 && passes == 1 && need.granule == 1) {
+      need.effect_shape = output.shape;
+    }
+    needs.push_back(std::move(need));
   }
   const int64_t slots = FitSlots(needs, options, cost);
   const auto bytes = [&] { return slots + BytesOf(needs, cost); };
@@ -187,9 +216,8 @@ absl::StatusOr<OutputCost> CostOf(const OutputPlan& plan,
       absl::StatusCode::kFailedPrecondition, "LIMIT_EXCEEDED",
       absl::StrCat("this merge takes ", cost.memory_bytes,
                    " bytes of memory, for tensor ",
-                   plan.outputs[LargestOf(needs, cost)].name,
-                   ", and ", options.memory_bytes,
-                   " were granted: raise --memory"));
+                   plan.outputs[LargestOf(needs, cost)].name, ", and ",
+                   options.memory_bytes, " were granted: raise --memory"));
 }
 
 absl::Status BindInputs(OutputPlan& plan) {

@@ -72,6 +72,15 @@ struct OutputOptions {
   TileDevice* device = nullptr;
 };
 
+// Elements of a tile that are worked on at a time, for a method that has to see
+// `granule` elements together.
+int64_t StripElements(int64_t tile_elements, int64_t granule);
+
+// The tile of a tensor that effects change: rows of a matrix that a product of
+// factors takes at once, where no more than one tile holds or not many.
+int64_t EffectTileElements(int64_t tile_elements,
+                           const std::vector<int64_t>& shape);
+
 // How a plan fits the memory. Also makes every method once, so that parameters
 // that do not go together are found here. FAILED_PRECONDITION with
 // LIMIT_EXCEEDED when the memory is too small, saying what would be enough.

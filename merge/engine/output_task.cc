@@ -9,6 +9,23 @@
 #include "merge/engine/device_merge.h"
 
 namespace cairn {
+namespace {
+
+// Room for `count` values in one of several buffers.
+template <typename T>
+absl::Span<T> RoomIn(std::vector<std::vector<T>>& buffers, size_t index,
+                     size_t count) {
+  if (buffers.size() <= index) buffers.resize(index + 1);
+  std::vector<T>& buffer = buffers[index];
+  if (buffer.size() < count) buffer.resize(count);
+  return {buffer.data(), count};
+}
+
+size_t WidthOf(DType dtype) {
+  return static_cast<size_t>(DTypeBits(dtype) / 8);
+}
+
+}  // namespace
 
 OutputTask::OutputTask(const OutputPlan& plan, const OutputCost& cost,
                        const PlannedOutput& output, const OutputRun& run,
@@ -84,13 +101,12 @@ absl::Status OutputTask::CopyPart() {
       static_cast<size_t>(std::min(left, cost_.tile_elements * 4));
   if (wanted == 0) return absl::OkStatus();
   const absl::Span<char> bytes = stream_.Room(wanted);
-  scratch_.raw.resize(std::max(scratch_.raw.size(), bytes.size()));
+  const absl::Span<char> other = RoomIn(scratch_.raw, 0, bytes.size());
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    const absl::Span<char> other(scratch_.raw.data(), bytes.size());
     const absl::Span<char> into = i == 0 ? bytes : other;
     const ModelSource& source = *plan_.sources[output_.inputs[i].source];
-    CAIRN_RETURN_IF_ERROR(source.checkpoint()->ReadBytes(
-        output_.inputs[i].tensor, next_, into));
+    CAIRN_RETURN_IF_ERROR(
+        source.checkpoint()->ReadBytes(output_.inputs[i].tensor, next_, into));
     hashes_[i].Add(into);
     if (into != bytes) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -108,6 +124,7 @@ absl::Status OutputTask::Prepare() {
   CAIRN_ASSIGN_OR_RETURN(method_, MakeMethod(*output_.method, output_.task));
   step_ = TileElements(cost_.tile_elements, method_->granule());
   AlignToRows();
+  strip_step_ = StripElements(step_, method_->granule());
   if (elements_ == 0) return absl::OkStatus();
   for (int pass = 0; pass < method_->passes(); ++pass) {
     CAIRN_RETURN_IF_ERROR(RunPass(pass, method_->scope(pass)));
@@ -117,17 +134,11 @@ absl::Status OutputTask::Prepare() {
 }
 
 void OutputTask::AlignToRows() {
-  constexpr int64_t kRows = 4;
   const bool has_effect =
       std::any_of(tensors_.begin(), tensors_.end(),
                   [](const auto* tensor) { return tensor->effect != nullptr; });
-  const int64_t rows =
-      output_.shape.size() == 2 ? kRows * output_.shape.back() : 0;
-  if (!has_effect || method_->passes() > 0 || method_->granule() > 1 ||
-      rows == 0 || rows > step_) {
-    return;
-  }
-  step_ = step_ / rows * rows;
+  if (!has_effect || method_->passes() > 0 || method_->granule() > 1) return;
+  step_ = EffectTileElements(step_, output_.shape);
 }
 
 absl::Status OutputTask::RunPass(int pass, PassScope scope) {
@@ -135,61 +146,109 @@ absl::Status OutputTask::RunPass(int pass, PassScope scope) {
   if (elements_ <= step_) {
     if (!has_all_) CAIRN_RETURN_IF_ERROR(ReadTile(0, step_, true));
     has_all_ = true;
-    method_->Observe(pass, tile_);
+    ObserveTile(pass);
     return absl::OkStatus();
   }
   if (scope == PassScope::kLook) {
     for (int64_t first : LookPlaces(elements_)) {
       CAIRN_RETURN_IF_ERROR(ReadTile(first, kLookElements, false));
-      method_->Observe(pass, tile_);
+      ObserveTile(pass);
     }
     return absl::OkStatus();
   }
   for (int64_t first = 0; first < elements_; first += step_) {
     CAIRN_RETURN_IF_ERROR(CheckCancelled());
     CAIRN_RETURN_IF_ERROR(ReadTile(first, step_, false));
-    method_->Observe(pass, tile_);
+    ObserveTile(pass);
   }
   return absl::OkStatus();
 }
 
 absl::Status OutputTask::ReadTile(int64_t first, int64_t count_max,
                                   bool is_hashed) {
-  tile_.first = first;
-  tile_.count = static_cast<size_t>(std::min(count_max, elements_ - first));
-  tile_.inputs.resize(tensors_.size());
-  scratch_.inputs.resize(std::max(scratch_.inputs.size(), tensors_.size()));
+  tile_first_ = first;
+  tile_count_ = static_cast<size_t>(std::min(count_max, elements_ - first));
   for (size_t i = 0; i < tensors_.size(); ++i) {
-    const ModelSource& source = *plan_.sources[output_.inputs[i].source];
-    const SourceTensor& tensor = *tensors_[i];
-    std::vector<float>& values = scratch_.inputs[i];
-    if (values.size() < tile_.count) values.resize(tile_.count);
-    const absl::Span<float> out(values.data(), tile_.count);
-    CAIRN_RETURN_IF_ERROR(source.Read(tensor, tile_.first, out, scratch_.raw));
-    const auto width = static_cast<size_t>(DTypeBits(tensor.spec.dtype) / 8);
-    if (is_hashed && tensor.stored != nullptr) {
-      hashes_[i].Add(
-          absl::Span<const char>(scratch_.raw.data(), tile_.count * width));
-    }
-    if (output_.work_dtype != DType::kF32 &&
-        output_.work_dtype != tensor.spec.dtype) {
-      RoundTo(output_.work_dtype, out);
-    }
-    tile_.inputs[i] = values.data();
+    CAIRN_RETURN_IF_ERROR(ReadInput(i, is_hashed));
   }
   return absl::OkStatus();
 }
 
+absl::Status OutputTask::ReadInput(size_t i, bool is_hashed) {
+  const ModelSource& source = *plan_.sources[output_.inputs[i].source];
+  const SourceTensor& tensor = *tensors_[i];
+  const absl::Span<char> raw =
+      RoomIn(scratch_.raw, i, tile_count_ * WidthOf(tensor.spec.dtype));
+  if (tensor.is_as_stored()) {
+    CAIRN_RETURN_IF_ERROR(source.ReadRaw(tensor, tile_first_, raw));
+  } else {
+    const absl::Span<float> out = RoomIn(scratch_.inputs, i, tile_count_);
+    CAIRN_RETURN_IF_ERROR(
+        source.Read(tensor, tile_first_, out, scratch_.raw[i]));
+    if (RoundsInputs(tensor)) RoundTo(output_.work_dtype, out);
+  }
+  if (is_hashed && tensor.stored != nullptr) hashes_[i].Add(raw);
+  return absl::OkStatus();
+}
+
+bool OutputTask::RoundsInputs(const SourceTensor& tensor) const {
+  return output_.work_dtype != DType::kF32 &&
+         output_.work_dtype != tensor.spec.dtype;
+}
+
+const float* OutputTask::NumbersOf(size_t i, size_t begin, size_t count) {
+  const SourceTensor& tensor = *tensors_[i];
+  if (!tensor.is_as_stored()) return scratch_.inputs[i].data() + begin;
+  const size_t width = WidthOf(tensor.spec.dtype);
+  const char* raw = scratch_.raw[i].data() + begin * width;
+  if (tensor.spec.dtype == DType::kF32 && !RoundsInputs(tensor)) {
+    return reinterpret_cast<const float*>(raw);
+  }
+  const absl::Span<float> out = RoomIn(scratch_.inputs, i, count);
+  ToFloats(tensor.spec.dtype, absl::Span<const char>(raw, count * width), out);
+  if (RoundsInputs(tensor)) RoundTo(output_.work_dtype, out);
+  return out.data();
+}
+
+absl::Status OutputTask::ForEachStrip(
+    absl::FunctionRef<absl::Status(const InputTile& strip)> use) {
+  strip_.inputs.resize(tensors_.size());
+  const auto step = static_cast<size_t>(strip_step_);
+  for (size_t begin = 0; begin < tile_count_; begin += step) {
+    strip_.first = tile_first_ + static_cast<int64_t>(begin);
+    strip_.count = std::min(step, tile_count_ - begin);
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      strip_.inputs[i] = NumbersOf(i, begin, strip_.count);
+    }
+    CAIRN_RETURN_IF_ERROR(use(strip_));
+  }
+  return absl::OkStatus();
+}
+
+void OutputTask::ObserveTile(int pass) {
+  (void)ForEachStrip([&](const InputTile& strip) {
+    method_->Observe(pass, strip);
+    return absl::OkStatus();
+  });
+}
+
 absl::Status OutputTask::CombineTile() {
+  CAIRN_RETURN_IF_ERROR(ForEachStrip(
+      [&](const InputTile& strip) { return CombineStrip(strip); }));
+  next_ += static_cast<int64_t>(tile_count_);
+  return absl::OkStatus();
+}
+
+absl::Status OutputTask::CombineStrip(const InputTile& strip) {
   std::vector<float>& result = scratch_.result;
-  if (result.size() < tile_.count) result.resize(tile_.count);
-  method_->Combine(tile_, result.data());
-  absl::Span<float> values(result.data(), tile_.count);
+  if (result.size() < strip.count) result.resize(strip.count);
+  method_->Combine(strip, result.data());
+  absl::Span<float> values(result.data(), strip.count);
   if (output_.work_dtype != output_.dtype &&
       output_.work_dtype != DType::kF32) {
     RoundTo(output_.work_dtype, values);
   }
-  const auto width = static_cast<size_t>(DTypeBits(output_.dtype) / 8);
+  const size_t width = WidthOf(output_.dtype);
   while (!values.empty()) {
     const absl::Span<char> room = stream_.Room(values.size() * width);
     const size_t count = room.size() / width;
@@ -199,7 +258,6 @@ absl::Status OutputTask::CombineTile() {
     stream_.Fill(bytes.size());
     values.remove_prefix(count);
   }
-  next_ += static_cast<int64_t>(tile_.count);
   return absl::OkStatus();
 }
 
@@ -231,18 +289,18 @@ absl::Status OutputTask::ReadPacked(size_t i, int64_t first, size_t count,
   CAIRN_RETURN_IF_ERROR(CheckCancelled());
   const ModelSource& source = *plan_.sources[output_.inputs[i].source];
   const SourceTensor& tensor = *tensors_[i];
-  const auto width = static_cast<size_t>(DTypeBits(tensor.spec.dtype) / 8);
+  const auto width = WidthOf(tensor.spec.dtype);
   absl::Span<const char> stored;
-  if (tensor.stored != nullptr && tensor.effect == nullptr) {
+  if (tensor.is_as_stored()) {
     const absl::Span<char> bytes = out.subspan(0, count * width);
-    CAIRN_RETURN_IF_ERROR(source.checkpoint()->ReadBytes(
-        tensor.spec.name, first * static_cast<int64_t>(width), bytes));
+    CAIRN_RETURN_IF_ERROR(source.ReadRaw(tensor, first, bytes));
     stored = bytes;
   } else {
     const absl::Span<float> numbers(reinterpret_cast<float*>(out.data()),
                                     count);
-    CAIRN_RETURN_IF_ERROR(source.Read(tensor, first, numbers, scratch_.raw));
-    stored = absl::Span<const char>(scratch_.raw.data(), count * width);
+    const absl::Span<char> raw = RoomIn(scratch_.raw, i, count * width);
+    CAIRN_RETURN_IF_ERROR(source.Read(tensor, first, numbers, scratch_.raw[i]));
+    stored = raw;
   }
   if (!has_all_ && tensor.stored != nullptr) hashes_[i].Add(stored);
   return absl::OkStatus();
@@ -250,11 +308,10 @@ absl::Status OutputTask::ReadPacked(size_t i, int64_t first, size_t count,
 
 absl::Status OutputTask::CheckFinite(absl::Span<const char> bytes) const {
   if (AllFinite(output_.dtype, bytes)) return absl::OkStatus();
-  return ReasonedError(
-      absl::StatusCode::kInvalidArgument, "NON_FINITE",
-      absl::StrCat("the result holds a NaN or an infinity as ",
-                   DTypeName(output_.dtype)),
-      {{"tensor", output_.name}});
+  return ReasonedError(absl::StatusCode::kInvalidArgument, "NON_FINITE",
+                       absl::StrCat("the result holds a NaN or an infinity as ",
+                                    DTypeName(output_.dtype)),
+                       {{"tensor", output_.name}});
 }
 
 }  // namespace cairn

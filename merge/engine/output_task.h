@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -21,10 +22,10 @@ namespace cairn {
 
 // One thread's buffers, used for every tile of all its lanes.
 struct OutputScratch {
-  std::vector<char> raw;
-  std::vector<std::vector<float>> inputs;
-  std::vector<float> result;
-  std::unique_ptr<TileQueue> queue;  // when a device is first of use
+  std::vector<std::vector<char>> raw;      // a tile of each input, as stored
+  std::vector<std::vector<float>> inputs;  // of a strip; a tile with effects
+  std::vector<float> result;               // of a strip
+  std::unique_ptr<TileQueue> queue;        // when a device is first of use
 };
 
 // One tensor of a plan that is made tile by tile, or copied.
@@ -50,14 +51,24 @@ class OutputTask : public Lane {
   absl::Status CopyPart();
   // Makes the method and shows it the tensor as often as it wants.
   absl::Status Prepare();
-  // Products of factors go by four rows of the tensor at once, so tiles are cut
-  // between such where nothing is summed over them.
+  // Products of factors go by several rows of the tensor at once, so tiles are
+  // cut between such where nothing is summed over them.
   void AlignToRows();
   absl::Status RunPass(int pass, PassScope scope);
   // The tile from `first` on, into scratch. `is_hashed`: it is read for the
   // only time that counts.
   absl::Status ReadTile(int64_t first, int64_t count_max, bool is_hashed);
+  absl::Status ReadInput(size_t input, bool is_hashed);
+  // Shows the tile strip by strip: numbers take more room than what is stored,
+  // and those of a strip stay in the nearest caches.
+  absl::Status ForEachStrip(
+      absl::FunctionRef<absl::Status(const InputTile& strip)> use);
+  // Elements of an input from `begin` of the tile on, as numbers.
+  const float* NumbersOf(size_t input, size_t begin, size_t count);
+  bool RoundsInputs(const SourceTensor& tensor) const;
+  void ObserveTile(int pass);
   absl::Status CombineTile();
+  absl::Status CombineStrip(const InputTile& strip);
   // All of the last pass, by a device.
   absl::Status CombineOnDevice();
   // Elements of an input as a device takes them.
@@ -76,10 +87,13 @@ class OutputTask : public Lane {
   std::vector<const SourceTensor*> tensors_;
   std::vector<InputHash> hashes_;
   std::unique_ptr<TensorMethod> method_;  // null until it is prepared
-  InputTile tile_;
+  InputTile strip_;
+  int64_t tile_first_ = 0;
+  size_t tile_count_ = 0;
   bool has_all_ = false;  // the tile is the whole tensor, and hashed
   int64_t step_ = 0;      // elements of a tile
-  int64_t next_ = 0;      // element, or byte of what is copied
+  int64_t strip_step_ = 0;
+  int64_t next_ = 0;  // element, or byte of what is copied
 };
 
 }  // namespace cairn

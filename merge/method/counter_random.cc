@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/base/log.h"
 #include "core/base/vector_clones.h"
 #include "merge/method/element_math.h"
 
@@ -74,6 +75,24 @@ void GroupPortable(uint64_t key, uint64_t group, uint32_t* out) {
   }
 }
 
+// Which words of a group are below `threshold`, a bit each.
+using MaskFunction = uint64_t (*)(uint64_t key, uint64_t group,
+                                  uint32_t threshold);
+
+uint64_t MaskOf(const uint32_t* words, uint32_t threshold) {
+  uint64_t mask = 0;
+  for (size_t i = 0; i < kGroup; ++i) {
+    mask |= uint64_t{words[i] < threshold} << i;
+  }
+  return mask;
+}
+
+uint64_t MaskPortable(uint64_t key, uint64_t group, uint32_t threshold) {
+  uint32_t words[kGroup];
+  GroupPortable(key, group, words);
+  return MaskOf(words, threshold);
+}
+
 #if defined(__x86_64__)
 
 // The rounds of element_math.h by hand: compilers widen all factors to 64 bits
@@ -134,41 +153,112 @@ __attribute__((target("avx512f"))) void GroupAvx512(uint64_t key,
   _mm512_storeu_si512(out + 3 * kWidth, c3);
 }
 
+__attribute__((target("avx512f"))) uint64_t MaskAvx512(uint64_t key,
+                                                       uint64_t group,
+                                                       uint32_t threshold) {
+  uint32_t words[kGroup];
+  GroupAvx512(key, group, words);
+  const __m512i bound = All512(threshold);
+  uint64_t mask = 0;
+  for (size_t w = 0; w < 4; ++w) {
+    const __m512i word = _mm512_loadu_si512(words + w * kWidth);
+    mask |= uint64_t{_mm512_cmplt_epu32_mask(word, bound)} << (w * kWidth);
+  }
+  return mask;
+}
+
+// Eight blocks from block `first` on: blocks 0, 2, 4, 6 in the low halves of
+// the 64-bit lanes of one vector, the others in those of another, so that the
+// halves of products need no shuffling. What the high halves hold is not used.
+__attribute__((target("avx2"))) inline void EightBlocks(uint64_t key,
+                                                        uint64_t first,
+                                                        __m256i (&words)[4]) {
+  const __m256i m0 = All256(kPhiloxFactor0), m1 = All256(kPhiloxFactor1);
+  auto k0 = static_cast<uint32_t>(key);
+  auto k1 = static_cast<uint32_t>(key >> 32);
+  // Of the first two rounds only what differs between blocks: their counters
+  // differ in the first word alone, and two words are zeros.
+  const uint32_t a = static_cast<uint32_t>(first >> 32) ^ k0;
+  const uint64_t p = uint64_t{kPhiloxFactor0} * a;
+  const auto p_high = static_cast<uint32_t>(p >> 32);
+  const __m256i keys = All256(k1);
+  k0 += kPhiloxWeyl0;
+  k1 += kPhiloxWeyl1;
+  const __m256i next_keys = All256(p_high ^ k1);
+  const __m256i counters = All256(static_cast<uint32_t>(first));
+  __m256i c0[2], c1[2], c2[2], c3[2];
+#pragma GCC unroll 2
+  for (int odd = 0; odd < 2; ++odd) {
+    const __m256i counter = _mm256_add_epi32(
+        counters,
+        _mm256_setr_epi32(odd, 0, odd + 2, 0, odd + 4, 0, odd + 6, 0));
+    const __m256i p0 = _mm256_mul_epu32(counter, m0);
+    const __m256i p1 =
+        _mm256_mul_epu32(_mm256_xor_si256(_mm256_srli_epi64(p0, 32), keys), m1);
+    c0[odd] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32), All256(k0));
+    c1[odd] = p1;
+    c2[odd] = _mm256_xor_si256(p0, next_keys);
+    c3[odd] = All256(static_cast<uint32_t>(p));
+  }
+  for (int round = 2; round < kPhiloxRounds; ++round) {
+    k0 += kPhiloxWeyl0;
+    k1 += kPhiloxWeyl1;
+    const __m256i keys0 = All256(k0), keys1 = All256(k1);
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+      const __m256i p0 = _mm256_mul_epu32(c0[odd], m0);
+      const __m256i p1 = _mm256_mul_epu32(c2[odd], m1);
+      c0[odd] = _mm256_xor_si256(_mm256_srli_epi64(p1, 32),
+                                 _mm256_xor_si256(c1[odd], keys0));
+      c1[odd] = p1;
+      c2[odd] = _mm256_xor_si256(_mm256_srli_epi64(p0, 32),
+                                 _mm256_xor_si256(c3[odd], keys1));
+      c3[odd] = p0;
+    }
+  }
+  constexpr int kOdd = 0xaa;
+  const auto joined = [&](const __m256i(&c)[2])
+      __attribute__((target("avx2"))) {
+    return _mm256_blend_epi32(c[0], _mm256_slli_epi64(c[1], 32), kOdd);
+  };
+  words[0] = joined(c0);
+  words[1] = joined(c1);
+  words[2] = joined(c2);
+  words[3] = joined(c3);
+}
+
 __attribute__((target("avx2"))) void GroupAvx2(uint64_t key, uint64_t group,
                                                uint32_t* out) {
-  constexpr int kOdd = 0xaa;
-  const __m256i m0 = All256(kPhiloxFactor0), m1 = All256(kPhiloxFactor1);
   for (size_t half = 0; half < kWidth; half += 8) {
-    const uint64_t first = group * kWidth + half;
-    __m256i c0 =
-        _mm256_add_epi32(All256(static_cast<uint32_t>(first)),
-                         _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    __m256i c1 = All256(static_cast<uint32_t>(first >> 32));
-    __m256i c2 = _mm256_setzero_si256(), c3 = c2;
-    auto k0 = static_cast<uint32_t>(key);
-    auto k1 = static_cast<uint32_t>(key >> 32);
-    for (int round = 0; round < kPhiloxRounds; ++round) {
-      const __m256i even0 = _mm256_mul_epu32(c0, m0);
-      const __m256i odd0 = _mm256_mul_epu32(_mm256_srli_epi64(c0, 32), m0);
-      const __m256i even1 = _mm256_mul_epu32(c2, m1);
-      const __m256i odd1 = _mm256_mul_epu32(_mm256_srli_epi64(c2, 32), m1);
-      const __m256i high0 =
-          _mm256_blend_epi32(_mm256_srli_epi64(even0, 32), odd0, kOdd);
-      const __m256i high1 =
-          _mm256_blend_epi32(_mm256_srli_epi64(even1, 32), odd1, kOdd);
-      c0 = _mm256_xor_si256(_mm256_xor_si256(high1, c1), All256(k0));
-      c1 = _mm256_blend_epi32(even1, _mm256_slli_epi64(odd1, 32), kOdd);
-      c2 = _mm256_xor_si256(_mm256_xor_si256(high0, c3), All256(k1));
-      c3 = _mm256_blend_epi32(even0, _mm256_slli_epi64(odd0, 32), kOdd);
-      k0 += kPhiloxWeyl0;
-      k1 += kPhiloxWeyl1;
+    __m256i words[4];
+    EightBlocks(key, group * kWidth + half, words);
+#pragma GCC unroll 4
+    for (size_t w = 0; w < 4; ++w) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + w * kWidth + half),
+                          words[w]);
     }
-    auto* words = reinterpret_cast<__m256i*>(out + half);
-    _mm256_storeu_si256(words, c0);
-    _mm256_storeu_si256(words + kWidth / 8, c1);
-    _mm256_storeu_si256(words + 2 * kWidth / 8, c2);
-    _mm256_storeu_si256(words + 3 * kWidth / 8, c3);
   }
+}
+
+__attribute__((target("avx2"))) uint64_t MaskAvx2(uint64_t key, uint64_t group,
+                                                  uint32_t threshold) {
+  // Words are compared as signed numbers, half of the range lower.
+  const __m256i middle = All256(0x80000000u);
+  const __m256i bound = All256(threshold ^ 0x80000000u);
+  uint64_t mask = 0;
+  for (size_t half = 0; half < kWidth; half += 8) {
+    __m256i words[4];
+    EightBlocks(key, group * kWidth + half, words);
+#pragma GCC unroll 4
+    for (size_t w = 0; w < 4; ++w) {
+      const __m256i is_below =
+          _mm256_cmpgt_epi32(bound, _mm256_xor_si256(words[w], middle));
+      const auto byte = static_cast<uint32_t>(
+          _mm256_movemask_ps(_mm256_castsi256_ps(is_below)));
+      mask |= uint64_t{byte} << (w * kWidth + half);
+    }
+  }
+  return mask;
 }
 
 GroupFunction BestGroup() {
@@ -177,9 +267,16 @@ GroupFunction BestGroup() {
   return best;
 }
 
+MaskFunction BestMask() {
+  static const MaskFunction best =
+      WidestOf<MaskFunction>(MaskPortable, MaskAvx2, MaskAvx512);
+  return best;
+}
+
 #else
 
 GroupFunction BestGroup() { return GroupPortable; }
+MaskFunction BestMask() { return MaskPortable; }
 
 #endif
 
@@ -201,6 +298,17 @@ void RandomWords(uint64_t key, int64_t first, uint32_t* out, size_t count) {
     first += static_cast<int64_t>(n);
     out += n;
     count -= n;
+  }
+}
+
+void RandomMask(uint64_t key, int64_t first, uint32_t threshold, uint64_t* bits,
+                size_t count) {
+  static_assert(kGroup == 64);
+  CAIRN_CHECK(first % 64 == 0);
+  const MaskFunction mask_of = BestMask();
+  const auto group = static_cast<uint64_t>(first) / kGroup;
+  for (size_t i = 0; i * kGroup < count; ++i) {
+    bits[i] = mask_of(key, group + i, threshold);
   }
 }
 

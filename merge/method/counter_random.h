@@ -23,6 +23,12 @@ uint64_t RandomKey(uint64_t seed, uint64_t input, absl::string_view tensor);
 // Fills `out` with the words of elements [first, first + count) of a stream.
 void RandomWords(uint64_t key, int64_t first, uint32_t* out, size_t count);
 
+// Which of these words are below `threshold`: bit i % 64 of bits[i / 64] for
+// word i. `first` is a multiple of 64; bits past `count` of the last number are
+// of no meaning.
+void RandomMask(uint64_t key, int64_t first, uint32_t threshold, uint64_t* bits,
+                size_t count);
+
 }  // namespace cairn
 
 #endif  // CAIRN_MERGE_METHOD_COUNTER_RANDOM_H_

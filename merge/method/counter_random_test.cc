@@ -56,6 +56,20 @@ TEST(CounterRandomTest, OneWordIsThatOfTheStream) {
   }
 }
 
+TEST(CounterRandomTest, AMaskHasTheWordsBelowABound) {
+  constexpr int64_t kFirst = (int64_t{1} << 40) + 128;
+  std::vector<uint32_t> words(300);
+  RandomWords(9, kFirst, words.data(), words.size());
+  for (const uint32_t threshold : {0u, 1u << 30, 1u << 31, 3u << 30, ~0u}) {
+    std::vector<uint64_t> bits(5);
+    RandomMask(9, kFirst, threshold, bits.data(), words.size());
+    for (size_t i = 0; i < words.size(); ++i) {
+      ASSERT_EQ((bits[i / 64] >> (i % 64)) & 1, words[i] < threshold ? 1u : 0u)
+          << threshold << " " << i;
+    }
+  }
+}
+
 TEST(CounterRandomTest, KeysTellSeedInputAndTensorApart) {
   EXPECT_NE(RandomKey(1, 2, "a"), RandomKey(2, 2, "a"));
   EXPECT_NE(RandomKey(1, 2, "a"), RandomKey(1, 3, "a"));

@@ -60,7 +60,7 @@ CAIRN_HOST_DEVICE inline float RamElement(float base, float users, float shared,
 // positive, in any order.
 CAIRN_HOST_DEVICE inline float LargerMagnitude(float most, float tau) {
   const float a = fabsf(tau), b = fabsf(most);
-  return a > b || (a == b && tau > most) ? tau : most;
+  return (a > b) | ((a == b) & (tau > most)) ? tau : most;
 }
 
 // Consensus: whether an input is among those that use the element.
@@ -70,7 +70,7 @@ CAIRN_HOST_DEVICE inline bool IsUser(float tau, float sum, float share) {
 
 // Ascending, with NaN last: the order of medians and trimmed means.
 CAIRN_HOST_DEVICE inline bool ComesBefore(float a, float b) {
-  return a < b || (a == a && b != b);
+  return (a < b) | ((a == a) & (b != b));
 }
 
 // Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as

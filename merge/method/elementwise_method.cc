@@ -5,6 +5,7 @@
 #include "core/base/vector_clones.h"
 #include "merge/method/element_math.h"
 #include "merge/method/method_makers.h"
+#include "merge/method/tile_math.h"
 
 namespace cairn {
 
@@ -28,7 +29,8 @@ constexpr size_t kStrip = 256;
 inline void AddToBase(const ElementwiseRange& range, size_t begin, size_t strip,
                       float* out) {
   const float* base = range.base + begin;
-  for (size_t i = 0; i < strip; ++i) out[i] = base[i] + range.rule.factor * out[i];
+  for (size_t i = 0; i < strip; ++i)
+    out[i] = base[i] + range.rule.factor * out[i];
 }
 
 // The sum of the task vectors.
@@ -42,8 +44,63 @@ inline void SumTaus(const ElementwiseRange& range, size_t begin, size_t strip,
   }
 }
 
+// Of kN models, element by element, so that nothing goes through memory:
+// out = base + lambda x what `choose` makes of an element's task vectors.
+template <size_t kN, typename Choose>
+CAIRN_INLINE void CombineFew(const ElementwiseRange& range, float* out,
+                             const Choose& choose) {
+  const float* inputs[kN];
+  for (size_t k = 0; k < kN; ++k) inputs[k] = range.inputs[k];
+  const float* base = range.base;
+  const float factor = range.rule.factor;
+  const size_t count = range.count;
+#pragma GCC ivdep
+  for (size_t i = 0; i < count; ++i) {
+    float tau[kN];
+    for (size_t k = 0; k < kN; ++k) tau[k] = inputs[k][i] - base[i];
+    out[i] = base[i] + factor * choose(tau, kN);
+  }
+}
+
+// Whether there were few enough.
+template <typename Choose>
+CAIRN_INLINE bool CombineIfFew(const ElementwiseRange& range, float* out,
+                               const Choose& choose) {
+  switch (range.n) {
+    case 1:
+      CombineFew<1>(range, out, choose);
+      return true;
+    case 2:
+      CombineFew<2>(range, out, choose);
+      return true;
+    case 3:
+      CombineFew<3>(range, out, choose);
+      return true;
+    case 4:
+      CombineFew<4>(range, out, choose);
+      return true;
+    default:
+      return false;
+  }
+}
+
+CAIRN_INLINE float SumOf(const float* tau, size_t n) {
+  float sum = 0;
+  for (size_t k = 0; k < n; ++k) sum += tau[k];
+  return sum;
+}
+
+struct ChooseMagMax {
+  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
+    float most = 0;
+    for (size_t k = 0; k < n; ++k) most = LargerMagnitude(most, tau[k]);
+    return most;
+  }
+};
+
 CAIRN_VECTOR_CLONES void CombineMagMax(const ElementwiseRange& range,
                                        float* out) {
+  if (CombineIfFew(range, out, ChooseMagMax())) return;
   for (size_t begin = 0; begin < range.count; begin += kStrip) {
     const size_t strip = std::min(kStrip, range.count - begin);
     const float* base = range.base + begin;
@@ -60,7 +117,17 @@ CAIRN_VECTOR_CLONES void CombineMagMax(const ElementwiseRange& range,
   }
 }
 
+struct ChooseEmr {
+  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
+    const float sign = ElectedSign(SumOf(tau, n));
+    float most = 0;
+    for (size_t k = 0; k < n; ++k) most = MaxOf(most, tau[k] * sign);
+    return most * sign;
+  }
+};
+
 CAIRN_VECTOR_CLONES void CombineEmr(const ElementwiseRange& range, float* out) {
+  if (CombineIfFew(range, out, ChooseEmr())) return;
   for (size_t begin = 0; begin < range.count; begin += kStrip) {
     const size_t strip = std::min(kStrip, range.count - begin);
     const float* base = range.base + begin;
@@ -80,8 +147,23 @@ CAIRN_VECTOR_CLONES void CombineEmr(const ElementwiseRange& range, float* out) {
   }
 }
 
+struct ChooseConsensus {
+  const float level;
+  const int32_t agree;
+  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
+    const float sum = SumOf(tau, n);
+    int32_t users = 0;
+    for (size_t k = 0; k < n; ++k) users += IsUser(tau[k], sum, level) ? 1 : 0;
+    return users >= agree ? sum : 0.0f;
+  }
+};
+
 CAIRN_VECTOR_CLONES void CombineConsensus(const ElementwiseRange& range,
                                           float* out) {
+  if (CombineIfFew(range, out,
+                   ChooseConsensus{range.rule.level, range.rule.count})) {
+    return;
+  }
   for (size_t begin = 0; begin < range.count; begin += kStrip) {
     const size_t strip = std::min(kStrip, range.count - begin);
     const float* base = range.base + begin;
@@ -92,7 +174,8 @@ CAIRN_VECTOR_CLONES void CombineConsensus(const ElementwiseRange& range,
     for (size_t k = 0; k < range.n; ++k) {
       const float* values = range.inputs[k] + begin;
       for (size_t i = 0; i < strip; ++i) {
-        users[i] += IsUser(values[i] - base[i], sum[i], range.rule.level);
+        users[i] +=
+            IsUser(values[i] - base[i], sum[i], range.rule.level) ? 1 : 0;
       }
     }
     for (size_t i = 0; i < strip; ++i) {

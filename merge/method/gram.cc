@@ -32,8 +32,7 @@ Gram::Gram(const MethodTask& task, VectorLayout layout,
       base_(less_base ? task.base : std::nullopt),
       vectors_(layout.vectors(task.elements())),
       pairs_(members_.size() * (members_.size() + 1) / 2),
-      sums_(static_cast<size_t>(vectors_) * pairs_, 0.0),
-      strip_(base_ ? members_.size() : 0, std::vector<float>(kSumBlock)) {}
+      sums_(static_cast<size_t>(vectors_) * pairs_, 0.0) {}
 
 size_t Gram::PairIndex(size_t i, size_t j) const {
   if (i < j) std::swap(i, j);
@@ -42,6 +41,21 @@ size_t Gram::PairIndex(size_t i, size_t j) const {
 
 double Gram::At(int64_t vector, size_t i, size_t j) const {
   return sums_[static_cast<size_t>(vector) * pairs_ + PairIndex(i, j)];
+}
+
+void Gram::AddColumns(const std::vector<const float*>& values,
+                      const float* base, size_t position, size_t count) {
+  for (size_t k = 0; k < count; ++k) {
+    const size_t column = (position + k) % static_cast<size_t>(layout_.length);
+    const auto value = [&](size_t m) {
+      return static_cast<double>(base == nullptr ? values[m][k]
+                                                 : values[m][k] - base[k]);
+    };
+    double* sum = &sums_[column * pairs_];
+    for (size_t i = 0; i < values.size(); ++i) {
+      for (size_t j = 0; j <= i; ++j) *sum++ += value(i) * value(j);
+    }
+  }
 }
 
 void Gram::Observe(const InputTile& tile) {
@@ -58,25 +72,13 @@ void Gram::Observe(const InputTile& tile) {
     }
     for (size_t m = 0; m < members_.size(); ++m) {
       values[m] = tile.inputs[members_[m]] + begin;
-      if (!base_) continue;
-      Subtract(values[m], tile.inputs[*base_] + begin, strip_[m].data(), count);
-      values[m] = strip_[m].data();
     }
-    for (size_t i = 0; i < members_.size(); ++i) {
-      for (size_t j = 0; j <= i; ++j) {
-        if (layout_.kind != VectorLayout::Kind::kColumns) {
-          AddDot(values[i], values[j], count,
-                 sums_[vector * pairs_ + PairIndex(i, j)]);
-          continue;
-        }
-        for (size_t k = 0; k < count; ++k) {
-          const size_t column =
-              (position + k) % static_cast<size_t>(layout_.length);
-          sums_[column * pairs_ + PairIndex(i, j)] +=
-              static_cast<double>(values[i][k]) *
-              static_cast<double>(values[j][k]);
-        }
-      }
+    const float* base = base_ ? tile.inputs[*base_] + begin : nullptr;
+    if (layout_.kind == VectorLayout::Kind::kColumns) {
+      AddColumns(values, base, position, count);
+    } else {
+      AddDots(values.data(), values.size(), base, count,
+              &sums_[vector * pairs_]);
     }
     begin += count;
   }

@@ -47,14 +47,16 @@ class Gram {
 
  private:
   size_t PairIndex(size_t i, size_t j) const;
+  // Elements from `position` on, each of its own vector.
+  void AddColumns(const std::vector<const float*>& values, const float* base,
+                  size_t position, size_t count);
 
   const VectorLayout layout_;
   const std::vector<size_t> members_;
   const std::optional<size_t> base_;
   const int64_t vectors_;
   const size_t pairs_;
-  std::vector<double> sums_;               // [vector][pair]
-  std::vector<std::vector<float>> strip_;  // members less the base
+  std::vector<double> sums_;  // [vector][pair]
 };
 
 }  // namespace cairn

@@ -11,11 +11,37 @@ namespace cairn {
 
 namespace internal {
 
+// Of kN inputs, element by element.
+template <size_t kN>
+CAIRN_INLINE void SumFewRam(const float* const* inputs, const float* base,
+                            const float* factors, float epsilon, float* out,
+                            size_t count) {
+#pragma GCC ivdep
+  for (size_t i = 0; i < count; ++i) {
+    float users = 0, shared = 0, unique = 0;
+    for (size_t k = 0; k < kN; ++k) {
+      AddRam(inputs[k][i] - base[i], factors[k], epsilon, users, shared,
+             unique);
+    }
+    out[i] = RamElement(base[i], users, shared, unique);
+  }
+}
+
 // Of a strip of `n` inputs: sums what one input alone changed, times its
 // factor, and the mean of what several did.
 CAIRN_VECTOR_CLONES void SumRam(const float* const* inputs, const float* base,
                                 const float* factors, size_t n, float epsilon,
                                 float* out, size_t count) {
+  switch (n) {
+    case 2:
+      return SumFewRam<2>(inputs, base, factors, epsilon, out, count);
+    case 3:
+      return SumFewRam<3>(inputs, base, factors, epsilon, out, count);
+    case 4:
+      return SumFewRam<4>(inputs, base, factors, epsilon, out, count);
+    default:
+      break;
+  }
   constexpr size_t kStrip = 256;
   for (size_t begin = 0; begin < count; begin += kStrip) {
     const size_t strip = std::min(kStrip, count - begin);
@@ -90,8 +116,8 @@ class Ram : public TensorMethod {
   }
 
   std::optional<ElementFormula> Formula() const override {
-    ElementFormula formula = ElementFormula::Of(ElementKind::kRam, task_.base,
-                                                others_, factors_);
+    ElementFormula formula =
+        ElementFormula::Of(ElementKind::kRam, task_.base, others_, factors_);
     formula.rule.level = epsilon_;
     return formula;
   }

@@ -4,31 +4,54 @@
 #include <bit>
 
 #include "core/base/vector_clones.h"
+#include "merge/method/tile_math.h"
 
 namespace cairn {
+namespace {
+
+// Elements that are applied to at a time.
+constexpr size_t kStrip = 512;
+
+}  // namespace
 
 namespace internal {
 
-// How many elements equal a bound.
-struct BoundCounts {
-  size_t low = 0, high = 0;
-};
-
-// Zeroes magnitudes outside [first, last]; counts those that equal `low` and
-// `high`. Bits of magnitudes are not negative.
-CAIRN_VECTOR_CLONES BoundCounts KeepBetween(int32_t first, int32_t last,
-                                            int32_t low, int32_t high,
-                                            float* values, size_t count) {
+// out = weight * those of values - base with magnitudes in [first, last], else
+// 0; counts those that equal `low` and `high`. Bits of magnitudes are not
+// negative. Without a base and a weight where kIsPlain.
+template <bool kIsPlain>
+CAIRN_INLINE BoundCounts KeepBetweenBody(int32_t first, int32_t last,
+                                         int32_t low, int32_t high,
+                                         const float* values, const float* base,
+                                         float weight, float* out,
+                                         size_t count) {
   uint32_t equal_low = 0, equal_high = 0;
+#pragma GCC ivdep
   for (size_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(values[i]);
+    const float value = kIsPlain ? values[i] : values[i] - base[i];
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
     const auto magnitude = static_cast<int32_t>(bits & 0x7fffffffu);
     const bool is_inside = (magnitude >= first) & (magnitude <= last);
     equal_low += magnitude == low ? 1u : 0u;
     equal_high += magnitude == high ? 1u : 0u;
-    values[i] = std::bit_cast<float>(is_inside ? bits : 0u);
+    const float kept = std::bit_cast<float>(is_inside ? bits : 0u);
+    out[i] = kIsPlain ? kept : weight * kept;
   }
   return {equal_low, equal_high};
+}
+
+CAIRN_VECTOR_CLONES BoundCounts KeepBetween(int32_t first, int32_t last,
+                                            int32_t low, int32_t high,
+                                            float* values, size_t count) {
+  return KeepBetweenBody<true>(first, last, low, high, values, nullptr, 1,
+                               values, count);
+}
+
+CAIRN_VECTOR_CLONES BoundCounts KeepDifferenceBetween(
+    int32_t first, int32_t last, int32_t low, int32_t high, const float* values,
+    const float* base, float weight, float* out, size_t count) {
+  return KeepBetweenBody<false>(first, last, low, high, values, base, weight,
+                                out, count);
 }
 
 }  // namespace internal
@@ -105,18 +128,7 @@ void RankWindow::EndPass(int pass) {
   }
 }
 
-void RankWindow::Apply(float* values, size_t count) {
-  if (is_empty()) {
-    std::fill_n(values, count, 0.0f);
-    return;
-  }
-  constexpr size_t kStrip = 512;
-  for (size_t first = 0; first < count; first += kStrip) {
-    ApplyStrip(values + first, std::min(kStrip, count - first));
-  }
-}
-
-void RankWindow::ApplyStrip(float* values, size_t count) {
+RankWindow::Bounds RankWindow::BoundsOf(size_t count) const {
   // Equals of a bound are mostly all of them in or all of them out: coarse
   // values, as differences of 16-bit numbers are, have many.
   const auto strip = static_cast<int64_t>(count);
@@ -124,17 +136,55 @@ void RankWindow::ApplyStrip(float* values, size_t count) {
   const bool drops_low = !keeps_low && low_seen_ + strip <= low_skipped_;
   const bool drops_high = !is_open_ && high_seen_ >= high_kept_;
   const bool keeps_high = is_open_ || high_seen_ + strip <= high_kept_;
-  if ((keeps_low || drops_low) && (keeps_high || drops_high)) {
-    const auto low = static_cast<int32_t>(low_);
-    const auto high = static_cast<int32_t>(high_);
-    const internal::BoundCounts equal =
-        internal::KeepBetween(drops_low ? low + 1 : low,
-                              drops_high ? high - 1 : high, low, high, values,
-                              count);
-    low_seen_ += static_cast<int64_t>(equal.low);
-    high_seen_ += static_cast<int64_t>(equal.high);
+  const auto low = static_cast<int32_t>(low_);
+  const auto high = static_cast<int32_t>(high_);
+  return {.first = drops_low ? low + 1 : low,
+          .last = drops_high ? high - 1 : high,
+          .is_mixed = !(keeps_low || drops_low) || !(keeps_high || drops_high)};
+}
+
+void RankWindow::Apply(float* values, size_t count) {
+  if (is_empty()) {
+    std::fill_n(values, count, 0.0f);
     return;
   }
+  for (size_t first = 0; first < count; first += kStrip) {
+    const size_t strip = std::min(kStrip, count - first);
+    const Bounds bounds = BoundsOf(strip);
+    if (bounds.is_mixed) {
+      ApplyMixed(values + first, strip);
+      continue;
+    }
+    Note(internal::KeepBetween(
+        bounds.first, bounds.last, static_cast<int32_t>(low_),
+        static_cast<int32_t>(high_), values + first, strip));
+  }
+}
+
+void RankWindow::ApplyToDifference(const float* values, const float* base,
+                                   float weight, float* out, size_t count) {
+  for (size_t first = 0; first < count; first += kStrip) {
+    const size_t strip = std::min(kStrip, count - first);
+    const Bounds bounds = BoundsOf(strip);
+    if (is_empty() || bounds.is_mixed) {
+      Subtract(values + first, base + first, out + first, strip);
+      Apply(out + first, strip);
+      Scale(weight, out + first, out + first, strip);
+      continue;
+    }
+    Note(internal::KeepDifferenceBetween(
+        bounds.first, bounds.last, static_cast<int32_t>(low_),
+        static_cast<int32_t>(high_), values + first, base + first, weight,
+        out + first, strip));
+  }
+}
+
+void RankWindow::Note(internal::BoundCounts equal) {
+  low_seen_ += static_cast<int64_t>(equal.low);
+  high_seen_ += static_cast<int64_t>(equal.high);
+}
+
+void RankWindow::ApplyMixed(float* values, size_t count) {
   for (size_t i = 0; i < count; ++i) {
     const uint32_t bits = RankSelector::BitsOf(values[i]);
     bool is_kept = bits >= low_ && bits <= high_;

@@ -11,6 +11,15 @@
 
 namespace cairn {
 
+namespace internal {
+
+// How many elements equal a bound.
+struct BoundCounts {
+  size_t low = 0, high = 0;
+};
+
+}  // namespace internal
+
 // Keeps the elements whose magnitude has a rank in [begin, end) of all of a
 // tensor; of equal ones the later in the tensor rank higher. Feed the tensor
 // in order: to Count(), kPasses times as scope() says, then any number of
@@ -31,16 +40,28 @@ class RankWindow {
   void Rewind() { low_seen_ = high_seen_ = 0; }
   // Zeroes what is not kept.
   void Apply(float* values, size_t count);
+  // out = weight * what is kept of values - base, else 0.
+  void ApplyToDifference(const float* values, const float* base, float weight,
+                         float* out, size_t count);
 
  private:
   bool is_empty() const { return begin_ >= end_; }
-  void ApplyStrip(float* values, size_t count);
+  // What to do with a strip of elements: magnitudes in [first, last] are kept,
+  // unless a bound has equals in the strip that are and others that are not.
+  struct Bounds {
+    int32_t first = 0, last = 0;
+    bool is_mixed = false;
+  };
+  Bounds BoundsOf(size_t count) const;
+  void Note(internal::BoundCounts equal);
+  // One element after the other.
+  void ApplyMixed(float* values, size_t count);
   void SetBound(size_t index, uint32_t bits, int64_t equal_before);
 
   const int64_t begin_;
   const int64_t end_;
   const int64_t elements_;
-  const bool is_open_;  // no rank is too high
+  const bool is_open_;                // no rank is too high
   std::vector<SampledRank> sampled_;  // of the bounds
   RankSelector exact_;                // where a look misled
   bool needs_exact_ = false;

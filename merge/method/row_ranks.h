@@ -21,14 +21,11 @@ class RankedChooser {
   static int64_t MemoryBytes(int64_t length, int64_t stride);
 
   // Element i of the row is values[i * stride]; words[i * stride] is its
-  // random word, which becomes 1 where it is chosen and else 0, and
-  // kept[i * stride] its value or 0.
-  void Choose(const float* values, uint32_t* words, size_t stride, float* kept);
+  // random word, which becomes 1 where it is chosen and else 0.
+  void Choose(const float* values, uint32_t* words, size_t stride);
 
  private:
-  static constexpr size_t kBins = 2048;
-
-  void ChooseRow(const float* values, uint32_t* words, float* kept);
+  void ChooseRow(const float* values, uint32_t* words);
   void FillBins(const float* values);
   // Decides the first `count` that are undecided where their bin says enough;
   // keeps the others, and returns how many those are. Without branches, which
@@ -44,8 +41,11 @@ class RankedChooser {
   const double range_;     // 2 epsilon
   const uint32_t always_;  // words below it are chosen whatever the rank
   const uint32_t never_;   // words from it on never
+  const size_t bin_count_;
+  const int shift_;
   std::vector<uint16_t> bins_;    // of each element
-  std::vector<uint32_t> starts_;  // elements in lower bins; [kBins] is all
+  std::vector<uint32_t> starts_;  // elements in lower bins; the last is all
+  std::vector<uint32_t> others_;  // half of the counts, while they are made
   // Elements by bin and their bits, once one had to be ranked exactly.
   bool is_placed_ = false;
   std::vector<uint32_t> ends_;
@@ -56,7 +56,7 @@ class RankedChooser {
   // which they are chosen.
   std::vector<uint32_t> undecided_, needed_;
   // A row whose elements do not lie side by side.
-  std::vector<float> row_values_, row_kept_;
+  std::vector<float> row_values_;
   std::vector<uint32_t> row_words_;
 };
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "core/base/vector_clones.h"
+#include "merge/method/bit_mask.h"
 #include "merge/method/counter_random.h"
 #include "merge/method/rank_window.h"
 #include "merge/method/row_ranks.h"
@@ -13,40 +13,13 @@
 
 namespace cairn {
 
-namespace internal {
-
-// Zeroes values whose word is not below `threshold`.
-CAIRN_VECTOR_CLONES void KeepBelow(const uint32_t* words, uint32_t threshold,
-                                   float* values, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    values[i] = words[i] < threshold ? values[i] : 0.0f;
-  }
-}
-
-// The values whose word is below `threshold`, and zeros.
-CAIRN_VECTOR_CLONES void CopyBelow(const float* values, const uint32_t* words,
-                                   uint32_t threshold, float* kept,
+void Sparsifier::ApplyToDifference(int64_t first, const float* values,
+                                   const float* base, float weight, float* out,
                                    size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    kept[i] = words[i] < threshold ? values[i] : 0.0f;
-  }
+  Subtract(values, base, out, count);
+  Apply(first, out, count);
+  Scale(weight, out, out, count);
 }
-
-// Packs 64 words that are 0 or 1.
-CAIRN_VECTOR_CLONES uint64_t PackBits(const uint32_t* words) {
-  uint64_t bits = 0;
-  for (size_t i = 0; i < 64; ++i) bits |= uint64_t{words[i]} << i;
-  return bits;
-}
-
-// 64 values times `factor` where their bit is set, else 0.
-CAIRN_VECTOR_CLONES void KeepBits(uint64_t bits, float factor, float* values) {
-  for (size_t i = 0; i < 64; ++i) {
-    values[i] = (bits >> i) & 1 ? factor * values[i] : 0.0f;
-  }
-}
-
-}  // namespace internal
 
 namespace {
 
@@ -56,6 +29,9 @@ class L1Match {
   void Add(const float* before, const float* after, size_t count) {
     AddL1(before, count, before_);
     AddL1(after, count, after_);
+  }
+  void AddKept(const float* before, const uint64_t* kept, size_t count) {
+    AddL1Kept(before, kept, count, before_, after_);
   }
   float factor() const {
     constexpr double kTiny = 1e-7;
@@ -67,8 +43,14 @@ class L1Match {
   double before_ = 0, after_ = 0;
 };
 
+int64_t MaskBytes(int64_t elements) {
+  return static_cast<int64_t>(MaskWords(static_cast<size_t>(elements)) *
+                              sizeof(uint64_t));
+}
+
 class KeepAll : public Sparsifier {
  public:
+  bool keeps_all() const override { return true; }
   void Apply(int64_t, float*, size_t) override {}
   bool Describe(ElementMember&) const override { return true; }
 };
@@ -118,6 +100,14 @@ class RankTrim : public Sparsifier {
     window_.Apply(values, count);
     if (factor_ != 1.0f) Scale(factor_, values, values, count);
   }
+  void ApplyToDifference(int64_t first, const float* values, const float* base,
+                         float weight, float* out, size_t count) override {
+    if (factor_ != 1.0f) {
+      return Sparsifier::ApplyToDifference(first, values, base, weight, out,
+                                           count);
+    }
+    window_.ApplyToDifference(values, base, weight, out, count);
+  }
 
  private:
   RankWindow window_;
@@ -127,25 +117,47 @@ class RankTrim : public Sparsifier {
   float factor_ = 1;
 };
 
+// What the first pass drew, where there is one, is remembered: a bit an
+// element takes less time to read than to draw again.
 class RandomDrop : public Sparsifier {
  public:
-  RandomDrop(double density, uint64_t key, bool is_rescaled)
-      : threshold_(static_cast<uint32_t>(std::ldexp(density, 32))),
+  RandomDrop(int64_t elements, double density, uint64_t key, bool is_rescaled)
+      : elements_(elements),
+        threshold_(static_cast<uint32_t>(std::ldexp(density, 32))),
         key_(key),
         is_rescaled_(is_rescaled) {}
 
   int passes() const override { return is_rescaled_ ? 1 : 0; }
+  int64_t memory_bytes() const override {
+    return is_rescaled_ ? MaskBytes(elements_) : 0;
+  }
   void Observe(int, int64_t first, const float* values, size_t count) override {
-    words_.resize(std::max(words_.size(), count));
-    RandomWords(key_, first, words_.data(), count);
-    kept_.resize(std::max(kept_.size(), count));
-    internal::CopyBelow(values, words_.data(), threshold_, kept_.data(), count);
-    sums_.Add(values, kept_.data(), count);
+    bits_.resize(MaskWords(static_cast<size_t>(elements_)));
+    uint64_t* bits = &bits_[static_cast<size_t>(first / 64)];
+    RandomMask(key_, first, threshold_, bits, count);
+    sums_.AddKept(values, bits, count);
   }
   void EndPass(int) override { factor_ = sums_.factor(); }
   void Apply(int64_t first, float* values, size_t count) override {
-    Drop(first, values, count);
-    if (factor_ != 1.0f) Scale(factor_, values, values, count);
+    if (is_rescaled_) {
+      return ScaleKept(&bits_[static_cast<size_t>(first / 64)], factor_, values,
+                       count);
+    }
+    uint64_t bits[kSumBlock / 64];
+    for (size_t i = 0; i < count; i += kSumBlock) {
+      const size_t n = std::min(kSumBlock, count - i);
+      RandomMask(key_, first + static_cast<int64_t>(i), threshold_, bits, n);
+      ScaleKept(bits, 1.0f, values + i, n);
+    }
+  }
+  void ApplyToDifference(int64_t first, const float* values, const float* base,
+                         float weight, float* out, size_t count) override {
+    if (!is_rescaled_) {
+      return Sparsifier::ApplyToDifference(first, values, base, weight, out,
+                                           count);
+    }
+    KeepDifference(&bits_[static_cast<size_t>(first / 64)], factor_, values,
+                   base, weight, out, count);
   }
   bool Describe(ElementMember& member) const override {
     member.key = key_;
@@ -156,20 +168,11 @@ class RandomDrop : public Sparsifier {
   }
 
  private:
-  void Drop(int64_t first, float* values, size_t count) const {
-    uint32_t words[1024];
-    for (size_t i = 0; i < count; i += std::size(words)) {
-      const size_t n = std::min(std::size(words), count - i);
-      RandomWords(key_, first + static_cast<int64_t>(i), words, n);
-      internal::KeepBelow(words, threshold_, values + i, n);
-    }
-  }
-
+  const int64_t elements_;
   const uint32_t threshold_;
   const uint64_t key_;
   const bool is_rescaled_;
-  std::vector<uint32_t> words_;
-  std::vector<float> kept_;
+  std::vector<uint64_t> bits_;
   L1Match sums_;
   float factor_ = 1;
 };
@@ -184,7 +187,7 @@ class RankedDrop : public Sparsifier {
     for (int64_t dimension : shape) elements *= dimension;
     length_ = shape.size() < 2 ? elements : shape[1];
     for (size_t i = 2; i < shape.size(); ++i) stride_ *= shape[i];
-    bits_.resize(static_cast<size_t>((elements + 63) / 64));
+    bits_.resize(MaskWords(static_cast<size_t>(elements)));
     chooser_.emplace(static_cast<size_t>(length_), density, epsilon);
   }
 
@@ -194,60 +197,69 @@ class RankedDrop : public Sparsifier {
   int passes() const override { return 1; }
   int64_t memory_bytes() const override {
     return static_cast<int64_t>(bits_.size() * sizeof(uint64_t)) +
-           RankedChooser::MemoryBytes(length_, stride_) + granule() * 8;
+           RankedChooser::MemoryBytes(length_, stride_) + granule() * 5;
   }
 
   void Observe(int, int64_t first, const float* values, size_t count) override {
     words_.resize(count);
-    kept_.resize(count);
     RandomWords(key_, first, words_.data(), count);
     const auto length = static_cast<size_t>(length_);
     const auto stride = static_cast<size_t>(stride_);
     for (size_t block = 0; block < count; block += length * stride) {
       for (size_t lane = 0; lane < stride; ++lane) {
         chooser_->Choose(values + block + lane, words_.data() + block + lane,
-                         stride, kept_.data() + block + lane);
+                         stride);
       }
     }
-    size_t i = 0;
-    if (first % 64 == 0) {
-      for (; i + 64 <= count; i += 64) {
-        bits_[(static_cast<size_t>(first) + i) / 64] =
-            internal::PackBits(words_.data() + i);
-      }
-    }
-    for (; i < count; ++i) {
-      const auto at = static_cast<size_t>(first) + i;
-      bits_[at / 64] |= uint64_t{words_[i]} << (at % 64);
-    }
-    sums_.Add(values, kept_.data(), count);
+    range_bits_.resize(MaskWords(count));
+    PackMask(words_.data(), range_bits_.data(), count);
+    sums_.AddKept(values, range_bits_.data(), count);
+    PutBits(static_cast<size_t>(first), count);
   }
   void EndPass(int) override {
     if (is_rescaled_) factor_ = sums_.factor();
   }
   void Apply(int64_t first, float* values, size_t count) override {
-    size_t i = 0;
-    if (first % 64 == 0) {
-      for (; i + 64 <= count; i += 64) {
-        internal::KeepBits(bits_[(static_cast<size_t>(first) + i) / 64],
-                           factor_, values + i);
-      }
-    }
-    for (; i < count; ++i) {
-      const auto at = static_cast<size_t>(first) + i;
-      const bool is_kept = (bits_[at / 64] >> (at % 64)) & 1;
+    const auto at = static_cast<size_t>(first);
+    if (at % 64 == 0) return ScaleKept(&bits_[at / 64], factor_, values, count);
+    for (size_t i = 0; i < count; ++i) {
+      const bool is_kept = (bits_[(at + i) / 64] >> ((at + i) % 64)) & 1;
       values[i] = is_kept ? factor_ * values[i] : 0.0f;
     }
   }
 
+  void ApplyToDifference(int64_t first, const float* values, const float* base,
+                         float weight, float* out, size_t count) override {
+    if (first % 64 != 0) {
+      return Sparsifier::ApplyToDifference(first, values, base, weight, out,
+                                           count);
+    }
+    KeepDifference(&bits_[static_cast<size_t>(first / 64)], factor_, values,
+                   base, weight, out, count);
+  }
+
  private:
+  // The range's bits to their place among all, which are zeros so far.
+  void PutBits(size_t first, size_t count) {
+    if (count % 64 != 0) {
+      range_bits_.back() &= (uint64_t{1} << (count % 64)) - 1;
+    }
+    const size_t shift = first % 64;
+    uint64_t* at = &bits_[first / 64];
+    for (const uint64_t word : range_bits_) {
+      *at++ |= word << shift;
+      // What is left has no room in the last number when it is empty.
+      const uint64_t rest = shift == 0 ? 0 : word >> (64 - shift);
+      if (rest != 0) *at |= rest;
+    }
+  }
+
   int64_t length_ = 1, stride_;
   const uint64_t key_;
   const bool is_rescaled_;
   std::optional<RankedChooser> chooser_;
-  std::vector<uint64_t> bits_;
+  std::vector<uint64_t> bits_, range_bits_;
   std::vector<uint32_t> words_;
-  std::vector<float> kept_;
   L1Match sums_;
   float factor_ = 1;
 };
@@ -277,9 +289,9 @@ std::unique_ptr<Sparsifier> MakeOutlierTrim(int64_t elements, double density,
   return std::make_unique<RankTrim>(begin, begin + kept, elements, is_rescaled);
 }
 
-std::unique_ptr<Sparsifier> MakeRandomDrop(double density, uint64_t key,
-                                           bool is_rescaled) {
-  return std::make_unique<RandomDrop>(density, key, is_rescaled);
+std::unique_ptr<Sparsifier> MakeRandomDrop(int64_t elements, double density,
+                                           uint64_t key, bool is_rescaled) {
+  return std::make_unique<RandomDrop>(elements, density, key, is_rescaled);
 }
 
 std::unique_ptr<Sparsifier> MakeRankedDrop(const std::vector<int64_t>& shape,

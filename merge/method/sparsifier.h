@@ -23,10 +23,17 @@ class Sparsifier {
   // As TensorMethod::scope().
   virtual PassScope scope(int /*pass*/) const { return PassScope::kAll; }
   virtual int64_t memory_bytes() const { return 0; }
+  // Whether Apply() changes nothing.
+  virtual bool keeps_all() const { return false; }
   virtual void Observe(int /*pass*/, int64_t /*first*/, const float* /*values*/,
                        size_t /*count*/) {}
   virtual void EndPass(int /*pass*/) {}
   virtual void Apply(int64_t first, float* values, size_t count) = 0;
+  // out = weight * what Apply() leaves of values - base, in one go where there
+  // is one. `out` is none of the others.
+  virtual void ApplyToDifference(int64_t first, const float* values,
+                                 const float* base, float weight, float* out,
+                                 size_t count);
   // Notes in `member` what Apply() does to each element on its own; false
   // where that cannot be said.
   virtual bool Describe(ElementMember& /*member*/) const { return false; }
@@ -45,8 +52,8 @@ std::unique_ptr<Sparsifier> MakeOutlierTrim(int64_t elements, double density,
                                             double gamma, bool is_rescaled);
 
 // Each with probability `density`.
-std::unique_ptr<Sparsifier> MakeRandomDrop(double density, uint64_t key,
-                                           bool is_rescaled);
+std::unique_ptr<Sparsifier> MakeRandomDrop(int64_t elements, double density,
+                                           uint64_t key, bool is_rescaled);
 
 // Each with a probability that rises with the rank of its magnitude along the
 // second axis, from density - epsilon to density + epsilon.

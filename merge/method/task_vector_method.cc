@@ -23,6 +23,8 @@ TaskVectorMethod::TaskVectorMethod(
     weights_.push_back(static_cast<float>(weight));
     sum += weight;
   }
+  keeps_all_ = std::all_of(sparsifiers_.begin(), sparsifiers_.end(),
+                           [](const auto& s) { return s->keeps_all(); });
   is_normalized_ = task_.Shared("normalize") != 0;
   double factor = task_.Shared("lambda");
   if (is_normalized_ && consensus_ == Consensus::kNone &&
@@ -34,10 +36,10 @@ TaskVectorMethod::TaskVectorMethod(
 
 std::optional<ElementFormula> TaskVectorMethod::Formula() const {
   if (consensus_ == Consensus::kCount) return std::nullopt;
-  ElementFormula formula = ElementFormula::Of(
-      consensus_ == Consensus::kNone ? ElementKind::kWeightedSum
-                                     : ElementKind::kAgreeing,
-      task_.base, others_, weights_);
+  ElementFormula formula = ElementFormula::Of(consensus_ == Consensus::kNone
+                                                  ? ElementKind::kWeightedSum
+                                                  : ElementKind::kAgreeing,
+                                              task_.base, others_, weights_);
   formula.rule.factor = factor_;
   formula.rule.is_normalized = is_normalized_;
   for (size_t k = 0; k < others_.size(); ++k) {
@@ -76,8 +78,8 @@ PassScope TaskVectorMethod::scope(int pass) const {
 int64_t TaskVectorMethod::memory_bytes() const {
   int64_t bytes = 0;
   for (const auto& s : sparsifiers_) bytes += s->memory_bytes();
-  return bytes + static_cast<int64_t>((others_.size() + 1) * StripElements() *
-                                      sizeof(float));
+  return bytes + static_cast<int64_t>(std::max<size_t>(1, others_.size()) *
+                                      StripElements() * sizeof(float));
 }
 
 void TaskVectorMethod::Observe(int pass, const InputTile& tile) {
@@ -109,11 +111,18 @@ absl::Status TaskVectorMethod::EndPass(int pass) {
 }
 
 void TaskVectorMethod::Combine(const InputTile& tile, float* out) {
-  const size_t unit = StripElements();
-  if (deltas_.size() != others_.size() || divisors_.size() != unit) {
-    deltas_.assign(others_.size(), std::vector<float>(unit));
-    divisors_.resize(unit);
+  if (consensus_ == Consensus::kNone && keeps_all_) {
+    std::vector<const float*> values;
+    for (size_t i : others_) values.push_back(tile.inputs[i]);
+    return AddTaskVectors(values.data(), weights_.data(), values.size(),
+                          tile.inputs[*task_.base], factor_, out, tile.count);
   }
+  // Where nothing is summed over strips they are such that all of one stay in
+  // the first cache.
+  constexpr size_t kShort = 1024;
+  const size_t unit = granule() == 1 ? kShort : StripElements();
+  deltas_.resize(others_.size());
+  for (std::vector<float>& delta : deltas_) delta.resize(unit);
   for (size_t begin = 0; begin < tile.count; begin += unit) {
     CombineStrip(tile, begin, std::min(unit, tile.count - begin), out + begin);
   }
@@ -123,31 +132,26 @@ void TaskVectorMethod::CombineStrip(const InputTile& tile, size_t begin,
                                     size_t count, float* out) {
   const float* base = tile.inputs[*task_.base] + begin;
   const int64_t first = tile.first + static_cast<int64_t>(begin);
-  std::vector<const float*> weighted;
-  if (consensus_ == Consensus::kNone) std::fill_n(out, count, 0.0f);
+  weighted_.clear();
+  const bool is_weighted = consensus_ != Consensus::kCount;
   for (size_t k = 0; k < others_.size(); ++k) {
     float* delta = deltas_[k].data();
-    Subtract(tile.inputs[others_[k]] + begin, base, delta, count);
-    sparsifiers_[k]->Apply(first, delta, count);
-    if (consensus_ == Consensus::kNone) {
-      AddScaledTo(weights_[k], delta, out, count);
-    } else {
-      if (consensus_ == Consensus::kSum) {
-        Scale(weights_[k], delta, delta, count);
-      }
-      weighted.push_back(delta);
-    }
+    sparsifiers_[k]->ApplyToDifference(first, tile.inputs[others_[k]] + begin,
+                                       base, is_weighted ? weights_[k] : 1.0f,
+                                       delta, count);
+    weighted_.push_back(delta);
   }
-  if (consensus_ == Consensus::kCount) {
-    MeanOfAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
-                   count);
+  if (consensus_ == Consensus::kNone) {
+    AddDeltas(weighted_.data(), weighted_.size(), base, factor_, out, count);
   } else if (consensus_ == Consensus::kSum) {
-    SumAgreeing(weighted.data(), weights_.data(), weighted.size(), out,
-                divisors_.data(), count);
-    if (is_normalized_) DivideWhereNotZero(divisors_.data(), out, count);
+    AddAgreeingDeltas(weighted_.data(), weights_.data(), weighted_.size(),
+                      is_normalized_, base, factor_, out, count);
+  } else {
+    MeanOfAgreeing(weighted_.data(), weights_.data(), weighted_.size(), out,
+                   count);
+    if (factor_ != 1.0f) Scale(factor_, out, out, count);
+    Add(out, base, out, count);
   }
-  if (factor_ != 1.0f) Scale(factor_, out, out, count);
-  Add(out, base, out, count);
 }
 
 namespace {
@@ -210,7 +214,7 @@ absl::StatusOr<std::unique_ptr<TensorMethod>> Make(MethodTask task) {
       // the probability.
       const bool is_divided =
           is_rescaled && density > 0 && task.profile != Profile::kMergekit;
-      made = MakeRandomDrop(density, task.inputs[i].random_key,
+      made = MakeRandomDrop(elements, density, task.inputs[i].random_key,
                             is_rescaled && !is_divided);
       if (is_divided) {
         made = std::make_unique<Multiplied>(std::move(made),

@@ -41,10 +41,11 @@ class TaskVectorMethod : public TensorMethod {
   const std::vector<size_t> others_;
   std::vector<std::unique_ptr<Sparsifier>> sparsifiers_;
   std::vector<float> weights_;
+  bool keeps_all_;
   bool is_normalized_;
   float factor_;  // on what is added to the base
   std::vector<std::vector<float>> deltas_;
-  std::vector<float> divisors_;
+  std::vector<const float*> weighted_;
 };
 
 }  // namespace cairn

@@ -153,9 +153,9 @@ absl::StatusOr<Opened> Open(const ModelSource& base,
 }
 
 // The weighted sum of what several adapters add.
-absl::StatusOr<AdapterChanges> Sum(const std::vector<Opened>& adapters) {
+absl::StatusOr<AdapterChanges> Sum(std::vector<Opened>& adapters) {
   std::map<std::string, std::vector<WeightedEffect>> parts;
-  for (const Opened& adapter : adapters) {
+  for (Opened& adapter : adapters) {
     const std::string& why = adapter.changes.not_additive;
     if (!why.empty()) {
       return ReasonedError(
@@ -164,8 +164,10 @@ absl::StatusOr<AdapterChanges> Sum(const std::vector<Opened>& adapters) {
                        " depends on the base or replaces it, so that it can "
                        "be merged alone with weight 1 only"));
     }
-    for (const auto& [name, effect] : adapter.changes.effects) {
-      parts[name].push_back({effect, static_cast<float>(adapter.weight)});
+    // Taken, so that factors are held twice for one tensor at a time.
+    for (auto& [name, effect] : adapter.changes.effects) {
+      parts[name].push_back(
+          {std::move(effect), static_cast<float>(adapter.weight)});
     }
   }
   AdapterChanges sum;
