@@ -16,7 +16,9 @@ class BitMaskTest : public testing::TestWithParam<size_t> {
     std::mt19937 random(5);
     std::normal_distribution<float> normal;
     for (float& value : values_) value = normal(random);
-    for (uint32_t& word : words_) word = random() % 2 == 0 ? 0 : random() | 1;
+    for (uint32_t& word : words_) {
+      word = random() % 2 == 0 ? 0 : static_cast<uint32_t>(random()) | 1;
+    }
     bits_.assign(MaskWords(GetParam()), ~uint64_t{0});
     PackMask(words_.data(), bits_.data(), words_.size());
   }

@@ -18,6 +18,13 @@ namespace cairn {
 CAIRN_HOST_DEVICE inline float MaxOf(float a, float b) { return a < b ? b : a; }
 CAIRN_HOST_DEVICE inline float MinOf(float a, float b) { return b < a ? b : a; }
 
+// The value where it is kept, else 0. Written so that compilers see no branch,
+// which would keep them from working on several elements at a time.
+CAIRN_HOST_DEVICE inline float KeptIf(bool is_kept, float value) {
+  const uint32_t mask = is_kept ? ~0u : 0u;
+  return __builtin_bit_cast(float, __builtin_bit_cast(uint32_t, value) & mask);
+}
+
 // TIES. The sign that a sum of deltas elects: + when it is zero.
 CAIRN_HOST_DEVICE inline float ElectedSign(float sum) {
   return sum >= 0 ? 1.0f : -1.0f;
@@ -26,8 +33,8 @@ CAIRN_HOST_DEVICE inline float ElectedSign(float sum) {
 CAIRN_HOST_DEVICE inline void AddAgreeing(float delta, float weight, float sign,
                                           float& mixed, float& divisor) {
   const bool agrees = delta * sign > 0;
-  mixed += agrees ? delta : 0.0f;
-  divisor += agrees ? weight : 0.0f;
+  mixed += KeptIf(agrees, delta);
+  divisor += KeptIf(agrees, weight);
 }
 CAIRN_HOST_DEVICE inline float OverNonZero(float value, float divisor) {
   return value / (divisor == 0 ? 1.0f : divisor);
@@ -46,9 +53,9 @@ CAIRN_HOST_DEVICE inline void AddRam(float delta, float factor, float epsilon,
                                      float& users, float& shared,
                                      float& unique) {
   const bool is_used = fabsf(delta) > epsilon;
-  users += is_used ? 1.0f : 0.0f;
-  shared += is_used ? delta : 0.0f;
-  unique += is_used ? delta * factor : 0.0f;
+  users += KeptIf(is_used, 1.0f);
+  shared += KeptIf(is_used, delta);
+  unique += KeptIf(is_used, delta * factor);
 }
 CAIRN_HOST_DEVICE inline float RamElement(float base, float users, float shared,
                                           float unique) {
