@@ -1,6 +1,8 @@
 #include "merge/kernel/product.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <vector>
 
 #include "merge/kernel/product_kernels.h"
@@ -13,16 +15,66 @@ constexpr int64_t kChunk = ProductKernels::kChunk;
 constexpr int64_t kDepth = 512;
 static_assert(kDepth % kChunk == 0);
 
+// What an element of the packed matrices is.
+enum class Form { kF32, kWidenedBf16, kBf16Pair };
+
 int64_t RoundUp(int64_t value, int64_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
-// Part of the depth of a product, tile by tile and panel by panel.
+// The nearest BF16, ties to even, in the upper half; the rest is zero.
+inline uint32_t RoundedBits(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  const uint32_t rounded = bits + 0x7FFF + (bits >> 16 & 1);
+  return (x != x ? bits | 0x400000 : rounded) & 0xFFFF0000;
+}
+
+inline float Widen(uint16_t x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x) << 16);
+}
+
+inline float PairOf(uint32_t first, uint32_t second) {
+  return std::bit_cast<float>(first | second << 16);
+}
+
+// Packs elements [column, columns) of W by one, from depth k on.
+template <typename Element, typename Convert>
+void PackByOne(const ProductKernels& kernels, const Element* w, int64_t stride,
+               int64_t column, int64_t columns, int64_t k, int64_t depth,
+               float* panel, Convert convert) {
+  for (; k < depth; ++k) {
+    for (int64_t c = column; c < columns; ++c) {
+      panel[k * kernels.panel_columns + c] = convert(w[c * stride + k]);
+    }
+  }
+}
+
+template <typename Element, typename Turn, typename Convert>
+void PackTurned(const ProductKernels& kernels, const Element* w, int64_t stride,
+                int64_t columns, int64_t depth, float* panel, Turn* turn,
+                Convert convert) {
+  const int64_t width = kernels.panel_columns, whole = depth / 8 * 8;
+  int64_t c = 0;
+  for (; c + 8 <= columns; c += 8) {
+    for (int64_t k = 0; k < whole; k += 8) {
+      turn(w + c * stride + k, stride, panel + k * width + c, width);
+    }
+    PackByOne(kernels, w, stride, c, c + 8, whole, depth, panel, convert);
+  }
+  PackByOne(kernels, w, stride, c, columns, 0, depth, panel, convert);
+}
+
+// Part of the depth of a product, tile by tile and panel by panel. Depths and
+// places are counted in elements of the form.
 class DepthBlock {
  public:
-  DepthBlock(const Product& product, const ProductKernels& kernels,
+  DepthBlock(const Product& product, const ProductKernels& kernels, Form form,
              int64_t first, int64_t depth, std::vector<float>& scratch)
-      : product_(product), kernels_(kernels), first_(first), depth_(depth) {
+      : product_(product),
+        kernels_(kernels),
+        form_(form),
+        first_(first),
+        depth_(depth) {
     const auto rows = static_cast<size_t>((product.rows + kernels.tile_rows) *
                                           RoundUp(depth, kChunk));
     const auto panel =
@@ -37,56 +89,103 @@ class DepthBlock {
     for (int64_t c = 0; c < product_.columns; c += kernels_.panel_columns) {
       const int64_t columns =
           std::min(kernels_.panel_columns, product_.columns - c);
-      PackPanel(c, columns);
+      PackColumns(c, columns);
       RunPanel(c, columns);
     }
   }
 
  private:
   void PackRows() {
+    const int64_t unit = form_ == Form::kBf16Pair ? 2 : 1;
     float* to = rows_;
     for (int64_t row = 0; row < product_.rows; row += kernels_.tile_rows) {
       const int64_t rows = std::min(kernels_.tile_rows, product_.rows - row);
       for (int64_t k = 0; k < depth_; k += kChunk) {
         const int64_t count = std::min(kChunk, depth_ - k);
-        const float* from = product_.x + row * product_.x_stride + first_ + k;
+        const float* from =
+            product_.x + row * product_.x_stride + unit * (first_ + k);
         for (int64_t r = 0; r < rows; ++r, to += kChunk) {
-          std::copy_n(from + r * product_.x_stride, count, to);
+          PackChunk(from + r * product_.x_stride, count, to);
         }
       }
     }
   }
 
-  // Columns past the last are zeros.
-  void PackPanel(int64_t column, int64_t columns) {
-    const int64_t width = kernels_.panel_columns;
-    if (columns < width) std::fill_n(panel_, RoundUp(depth_, 8) * width, 0.0F);
-    if (product_.is_in_out) {
-      const float* from = product_.w + first_ * product_.w_stride + column;
-      for (int64_t k = 0; k < depth_; ++k, from += product_.w_stride) {
-        std::copy_n(from, columns, panel_ + k * width);
-      }
-      return;
+  void PackChunk(const float* from, int64_t count, float* to) const {
+    switch (form_) {
+      case Form::kF32:
+        std::copy_n(from, count, to);
+        return;
+      case Form::kWidenedBf16:
+        for (int64_t i = 0; i < count; ++i) {
+          to[i] = std::bit_cast<float>(RoundedBits(from[i]));
+        }
+        return;
+      case Form::kBf16Pair:
+        for (int64_t i = 0; i < count; ++i) {
+          to[i] = PairOf(RoundedBits(from[2 * i]) >> 16,
+                         RoundedBits(from[2 * i + 1]) >> 16);
+        }
     }
-    const float* from = product_.w + column * product_.w_stride + first_;
-    const int64_t whole = depth_ / 8 * 8;
-    int64_t c = 0;
-    for (; c + 8 <= columns; c += 8) {
-      for (int64_t k = 0; k < whole; k += 8) {
-        kernels_.turn(from + c * product_.w_stride + k, product_.w_stride,
-                      panel_ + k * width + c, width);
-      }
-      PackByOne(from, c, c + 8, whole);
-    }
-    PackByOne(from, c, columns, 0);
   }
 
-  void PackByOne(const float* from, int64_t column, int64_t end, int64_t k) {
-    for (; k < depth_; ++k) {
-      for (int64_t c = column; c < end; ++c) {
-        panel_[k * kernels_.panel_columns + c] =
-            from[c * product_.w_stride + k];
-      }
+  void PackColumns(int64_t column, int64_t columns) {
+    switch (form_) {
+      case Form::kF32:
+        PackPanel(kernels_, Weights(product_.w, column), product_.w_stride,
+                  product_.is_in_out, columns, depth_, panel_);
+        return;
+      case Form::kWidenedBf16:
+        PackWidened(Weights(product_.w_bf16, column), columns);
+        return;
+      case Form::kBf16Pair:
+        PackPairs(column, columns);
+    }
+  }
+
+  // Where the column of W begins in this block.
+  template <typename Element>
+  const Element* Weights(const Element* w, int64_t column) const {
+    return product_.is_in_out ? w + first_ * product_.w_stride + column
+                              : w + column * product_.w_stride + first_;
+  }
+
+  void ClearMissing(int64_t columns) {
+    const int64_t width = kernels_.panel_columns;
+    if (columns < width) std::fill_n(panel_, RoundUp(depth_, 8) * width, 0.0F);
+  }
+
+  void PackWidened(const uint16_t* from, int64_t columns) {
+    ClearMissing(columns);
+    if (!product_.is_in_out) {
+      PackTurned(kernels_, from, product_.w_stride, columns, depth_, panel_,
+                 kernels_.turn_bf16, Widen);
+      return;
+    }
+    float* to = panel_;
+    for (int64_t k = 0; k < depth_; ++k, to += kernels_.panel_columns) {
+      std::transform(from, from + columns, to, Widen);
+      from += product_.w_stride;
+    }
+  }
+
+  void PackPairs(int64_t column, int64_t columns) {
+    if (!product_.is_in_out) {
+      // Neighbours in memory are pairs already.
+      const auto* words = reinterpret_cast<const float*>(product_.w_bf16) +
+                          column * (product_.w_stride / 2) + first_;
+      PackPanel(kernels_, words, product_.w_stride / 2, false, columns, depth_,
+                panel_);
+      return;
+    }
+    ClearMissing(columns);
+    const uint16_t* from =
+        product_.w_bf16 + 2 * first_ * product_.w_stride + column;
+    float* to = panel_;
+    for (int64_t k = 0; k < depth_; ++k, to += kernels_.panel_columns) {
+      std::transform(from, from + columns, from + product_.w_stride, to,
+                     PairOf);
+      from += 2 * product_.w_stride;
     }
   }
 
@@ -124,25 +223,58 @@ class DepthBlock {
 
   const Product& product_;
   const ProductKernels& kernels_;
+  const Form form_;
   const int64_t first_;
   const int64_t depth_;
   float* rows_;
   float* panel_;
 };
 
-}  // namespace
-
-void Multiply(const Product& product, const ProductKernels& kernels) {
+void Run(const Product& product, const ProductKernels& kernels, Form form,
+         int64_t depth) {
   static thread_local std::vector<float> scratch;
-  for (int64_t k = 0; k < product.depth; k += kDepth) {
-    DepthBlock(product, kernels, k, std::min(kDepth, product.depth - k),
-               scratch)
+  for (int64_t k = 0; k < depth; k += kDepth) {
+    DepthBlock(product, kernels, form, k, std::min(kDepth, depth - k), scratch)
         .Run();
   }
 }
 
+}  // namespace
+
+void PackPanel(const ProductKernels& kernels, const float* w, int64_t stride,
+               bool is_in_out, int64_t columns, int64_t depth, float* panel) {
+  const int64_t width = kernels.panel_columns;
+  if (columns < width) std::fill_n(panel, RoundUp(depth, 8) * width, 0.0F);
+  if (is_in_out) {
+    for (int64_t k = 0; k < depth; ++k, w += stride) {
+      std::copy_n(w, columns, panel + k * width);
+    }
+    return;
+  }
+  PackTurned(kernels, w, stride, columns, depth, panel, kernels.turn,
+             [](float x) { return x; });
+}
+
+void Multiply(const Product& product, const ProductKernels& kernels) {
+  const Form form = product.w_bf16 == nullptr ? Form::kF32 : Form::kWidenedBf16;
+  Run(product, kernels, form, product.depth);
+}
+
+void MultiplyPairs(const Product& product, const ProductKernels& kernels) {
+  Run(product, kernels, Form::kBf16Pair, product.depth / 2);
+}
+
 void Multiply(const Product& product) {
+  const bool is_even = product.depth % 2 == 0 &&
+                       (product.is_in_out || product.w_stride % 2 == 0);
+  const ProductKernels* pairs = PairKernels();
+  if (product.w_bf16 != nullptr && pairs != nullptr && is_even) {
+    MultiplyPairs(product, *pairs);
+    return;
+  }
   Multiply(product, BestProductKernels());
 }
+
+bool MultipliesBf16Pairs() { return PairKernels() != nullptr; }
 
 }  // namespace cairn

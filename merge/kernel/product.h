@@ -5,11 +5,13 @@
 
 namespace cairn {
 
-// A product of matrices in F32: out = x W^T + bias, row by row.
+// A product of matrices: out = x W^T + bias, row by row, with sums in F32.
 struct Product {
   const float* x = nullptr;  // [rows, depth], rows `x_stride` apart
   int64_t x_stride = 0;
   const float* w = nullptr;  // [columns, depth], rows `w_stride` apart
+  // In place of `w`: a matrix in BF16. x is rounded to BF16 as well.
+  const uint16_t* w_bf16 = nullptr;
   int64_t w_stride = 0;
   bool is_in_out = false;       // w is [depth, columns]
   const float* bias = nullptr;  // [columns]; null: none
@@ -22,9 +24,15 @@ struct Product {
 
 // Computes it on the calling thread. An element of the result is the bias and
 // then, in the order of the depth, every product fused with the sum so far: it
-// depends on its row of x and its row of w alone, and not on the machine.
+// depends on its row of x and its row of w alone. It does not depend on the
+// machine either, but for BF16 where MultipliesBf16Pairs().
 // Keeps some MiB of scratch for the thread; the arrays do not overlap.
 void Multiply(const Product& product);
+
+// Whether this machine multiplies BF16 by an instruction that adds two products
+// at a time (AVX512-BF16), in another order and without subnormal numbers, so
+// that the bits are its own.
+bool MultipliesBf16Pairs();
 
 }  // namespace cairn
 

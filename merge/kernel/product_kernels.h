@@ -11,7 +11,8 @@ namespace cairn {
 //
 // Rows of x come packed in chunks of kChunk elements, one row's after the
 // other's, so that one pointer reaches all of them; columns of W in panels
-// [depth, panel_columns].
+// [depth, panel_columns]. Elements are floats or, of the pair kernels, two
+// BF16 that follow each other along the depth, the first in the lower half.
 struct ProductKernels {
   static constexpr int64_t kChunk = 16;
   static constexpr int64_t kTileRowsMax = 12;
@@ -24,11 +25,15 @@ struct ProductKernels {
   // Packs w [8, 8], rows `stride` apart, into 8 rows of a panel.
   using Turn = void(const float* w, int64_t stride, float* panel,
                     int64_t panel_columns);
+  // The same of BF16, which it widens.
+  using TurnBf16 = void(const uint16_t* w, int64_t stride, float* panel,
+                        int64_t panel_columns);
 
   int64_t tile_rows;
   int64_t panel_columns;
   Tile* const* tiles;  // [tile_rows + 1]; the first is none
   Turn* turn;
+  TurnBf16* turn_bf16;
 };
 
 // Those that suit this machine best. All give the same bits.
@@ -36,8 +41,21 @@ const ProductKernels& BestProductKernels();
 // Those for machines without wide vectors, for comparison.
 const ProductKernels& PortableProductKernels();
 
-// Multiply() on given kernels.
+// Those that multiply pairs of BF16, and null on a machine that cannot.
+const ProductKernels* PairKernels();
+// What they compute, written out, for tests.
+const ProductKernels& PortablePairKernels();
+
+// Multiply() on given kernels: those of floats, or of pairs for BF16 whose
+// depth is even.
 void Multiply(const Product& product, const ProductKernels& kernels);
+void MultiplyPairs(const Product& product, const ProductKernels& kernels);
+
+// Packs a panel of W [columns, depth] (is_in_out: [depth, columns]), rows
+// `stride` apart; columns past the last are zeros. Takes the room of a depth
+// that is rounded up to 8.
+void PackPanel(const ProductKernels& kernels, const float* w, int64_t stride,
+               bool is_in_out, int64_t columns, int64_t depth, float* panel);
 
 }  // namespace cairn
 

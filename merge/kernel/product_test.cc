@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "merge/kernel/product_kernels.h"
@@ -18,6 +20,12 @@ std::vector<float> SomeNumbers(int64_t count, uint32_t seed) {
     out.push_back(static_cast<float>(state >> 8) / (1 << 23) - 1);
   }
   return out;
+}
+
+// The nearest BF16, ties to even.
+float Rounded(float x) {
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
 }
 
 // A product with all its arrays; rows are three elements longer than used.
@@ -41,6 +49,22 @@ struct Example {
                 .depth = depth} {}
   Example(const Example&) = delete;
 
+  // Takes W for BF16, which it is rounded to; x may be anything.
+  void UseBf16() {
+    for (float& value : w) {
+      w_bf16.push_back(
+          static_cast<uint16_t>(std::bit_cast<uint32_t>(value) >> 16));
+      value = std::bit_cast<float>(uint32_t{w_bf16.back()} << 16);
+    }
+    product.w = nullptr;
+    product.w_bf16 = w_bf16.data();
+  }
+  float Weight(int64_t row, int64_t column) const {
+    const int64_t stride = product.w_stride;
+    return w[static_cast<size_t>(product.is_in_out ? row * stride + column
+                                                   : column * stride + row)];
+  }
+
   struct Sum {
     double value = 0;
     double magnitude = 0;  // of what was added up
@@ -54,9 +78,9 @@ struct Example {
     };
     if (p.bias != nullptr) add(p.bias[column]);
     for (int64_t k = 0; k < p.depth; ++k) {
-      const float weight = p.is_in_out ? p.w[k * p.w_stride + column]
-                                       : p.w[column * p.w_stride + k];
-      add(static_cast<double>(p.x[row * p.x_stride + k]) * weight);
+      const float factor = p.x[row * p.x_stride + k];
+      add(static_cast<double>(p.w == nullptr ? Rounded(factor) : factor) *
+          Weight(k, column));
     }
     return sum;
   }
@@ -65,6 +89,7 @@ struct Example {
   }
 
   std::vector<float> x, w, bias, out;
+  std::vector<uint16_t> w_bf16;
   Product product;
 };
 
@@ -104,6 +129,71 @@ TEST(MultiplyTest, TakesBothLayoutsAndAnyDepth) {
   }
 }
 
+// By whatever this machine has, by F32, and by pairs as they are written out.
+TEST(MultiplyTest, TakesBf16) {
+  for (const int64_t rows : {1, 7, 25}) {
+    for (const int64_t columns : {5, 32, 67}) {
+      for (const int64_t depth : {1, 7, 8, 30, 600, 1030}) {
+        for (const bool is_in_out : {false, true}) {
+          Example best(rows, columns, depth, is_in_out, true);
+          Example widened(rows, columns, depth, is_in_out, true);
+          best.UseBf16();
+          widened.UseBf16();
+          Multiply(best.product);
+          Multiply(widened.product, BestProductKernels());
+          ExpectExact(best);
+          ExpectExact(widened);
+        }
+      }
+    }
+  }
+}
+
+// Depths whose rows are even, as pairs ask for.
+TEST(MultiplyTest, PairsOfBf16FollowTheDefinition) {
+  for (const int64_t depth : {2, 14, 30, 1030}) {
+    for (const bool is_in_out : {false, true}) {
+      Example example(7, 21, depth, is_in_out, true);
+      example.UseBf16();
+      example.product.w_stride = is_in_out ? 24 : depth + 4;
+      example.w.resize(static_cast<size_t>(24 * (depth + 4)), 0.5F);
+      example.w_bf16.resize(example.w.size(), 0x3F00);
+      example.product.w_bf16 = example.w_bf16.data();
+      MultiplyPairs(example.product, PortablePairKernels());
+      ExpectExact(example);
+      if (PairKernels() == nullptr) continue;
+      MultiplyPairs(example.product, *PairKernels());
+      ExpectExact(example);
+    }
+  }
+}
+
+TEST(MultiplyTest, RoundsToBf16AsItIsDefined) {
+  const float one = 1.0F, step = 0x1p-7F;
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  const uint16_t unit = 0x3F80;
+  const auto round = [&unit](float x) {
+    float out = 0;
+    Multiply({.x = &x,
+              .x_stride = 1,
+              .w_bf16 = &unit,
+              .w_stride = 1,
+              .out = &out,
+              .out_stride = 1,
+              .rows = 1,
+              .columns = 1,
+              .depth = 1});
+    return out;
+  };
+  EXPECT_EQ(round(one + step / 2), one);
+  EXPECT_EQ(round(one + step * 3 / 2), one + 2 * step);
+  EXPECT_EQ(round(one + step * 0.51F), one + step);
+  EXPECT_EQ(round(std::numeric_limits<float>::max()), infinity);
+  EXPECT_EQ(round(-infinity), -infinity);
+  EXPECT_TRUE(std::isnan(round(nan)));
+}
+
 TEST(MultiplyTest, AllKernelsGiveTheSameBits) {
   for (const int64_t depth : {17, 600}) {
     for (const bool is_in_out : {false, true}) {
@@ -112,16 +202,23 @@ TEST(MultiplyTest, AllKernelsGiveTheSameBits) {
       Multiply(best.product, BestProductKernels());
       Multiply(portable.product, PortableProductKernels());
       EXPECT_EQ(best.out, portable.out);
+      best.UseBf16();
+      portable.UseBf16();
+      Multiply(best.product, BestProductKernels());
+      Multiply(portable.product, PortableProductKernels());
+      EXPECT_EQ(best.out, portable.out);
     }
   }
 }
 
-TEST(MultiplyTest, ARowDoesNotDependOnItsCompany) {
+void ExpectRowsAlone(bool is_bf16) {
   Example all(30, 45, 600, false, true);
+  if (is_bf16) all.UseBf16();
   Multiply(all.product);
   for (const int64_t count : {1, 3, 12, 17}) {
     for (const int64_t first : {int64_t{0}, 30 - count}) {
       Example some(30, 45, 600, false, true);
+      if (is_bf16) some.UseBf16();
       some.product.x += first * some.product.x_stride;
       some.product.rows = count;
       Multiply(some.product);
@@ -132,6 +229,11 @@ TEST(MultiplyTest, ARowDoesNotDependOnItsCompany) {
       }
     }
   }
+}
+
+TEST(MultiplyTest, ARowDoesNotDependOnItsCompany) {
+  ExpectRowsAlone(/*is_bf16=*/false);
+  ExpectRowsAlone(/*is_bf16=*/true);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "merge/kernel/row_kernels.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 
@@ -17,14 +16,23 @@ namespace {
 // Partial sums of a row: element i goes to lane i % kLanes, whatever the
 // width of the machine's vectors.
 constexpr int kLanes = 16;
+// Half of them: what compilers keep in registers for every width of vectors.
+using Half = float __attribute__((vector_size(32)));
+using LooseHalf = float __attribute__((vector_size(32), aligned(4), may_alias));
+
+CAIRN_INLINE void Load(const float* lanes, Half& low, Half& high) {
+  low = *reinterpret_cast<const LooseHalf*>(lanes);
+  high = *reinterpret_cast<const LooseHalf*>(lanes + kLanes / 2);
+}
 
 // Adds up neighbours, then neighbours of those.
 CAIRN_INLINE float SumOf(const float (&lanes)[kLanes]) {
-  float sums[kLanes];
-  for (int i = 0; i < kLanes; ++i) sums[i] = lanes[i];
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
+  Half sums, high;
+  Load(lanes, sums, high);
+  sums += high;
+  sums += __builtin_shufflevector(sums, sums, 4, 5, 6, 7, 0, 1, 2, 3);
+  sums += __builtin_shufflevector(sums, sums, 2, 3, 0, 1, 6, 7, 4, 5);
+  sums += __builtin_shufflevector(sums, sums, 1, 0, 3, 2, 5, 4, 7, 6);
   return sums[0];
 }
 
@@ -51,19 +59,26 @@ CAIRN_INLINE float Exp(float x) {
   return x < kLowest ? 0.0f : p * power;
 }
 
+CAIRN_INLINE void KeepMore(const Half& value, Half& most) {
+  most = value > most ? value : most;
+}
+
 CAIRN_INLINE float MaxOf(const float* row, int64_t count) {
-  float lanes[kLanes];
-  for (float& lane : lanes) lane = row[0];
+  Half most = row[0] - Half{}, other = most;
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const float value = row[i + lane];
-      lanes[lane] = value > lanes[lane] ? value : lanes[lane];
-    }
+    Half low, high;
+    Load(row + i, low, high);
+    KeepMore(low, most);
+    KeepMore(high, other);
   }
-  for (; i < count; ++i) lanes[0] = row[i] > lanes[0] ? row[i] : lanes[0];
-  for (float lane : lanes) lanes[0] = lane > lanes[0] ? lane : lanes[0];
-  return lanes[0];
+  KeepMore(other, most);
+  KeepMore(__builtin_shufflevector(most, most, 4, 5, 6, 7, 0, 1, 2, 3), most);
+  KeepMore(__builtin_shufflevector(most, most, 2, 3, 0, 1, 6, 7, 4, 5), most);
+  KeepMore(__builtin_shufflevector(most, most, 1, 0, 3, 2, 5, 4, 7, 6), most);
+  float result = most[0];
+  for (; i < count; ++i) result = row[i] > result ? row[i] : result;
+  return result;
 }
 
 // The sum of use(i) over i < count, where `use` may write as well.
@@ -124,16 +139,23 @@ void RotateRows(const float* x, int64_t stride, const float* cos,
 }
 
 CAIRN_VECTOR_CLONES
-void SoftmaxRange(float* row, int64_t begin, int64_t end, int64_t width) {
-  float* seen = row + begin;
-  const int64_t count = end - begin;
-  const float most = MaxOf(seen, count);
-  const float sum = SumOver(
-      count, [seen, most](int64_t i) { return seen[i] = Exp(seen[i] - most); });
-  const float scale = 1.0f / sum;
-  for (int64_t i = 0; i < count; ++i) seen[i] *= scale;
-  std::fill(row, seen, 0.0f);
-  std::fill(row + end, row + width, 0.0f);
+float ExpChunks(const float* __restrict row, int64_t width, int64_t stride,
+                float* __restrict out) {
+  const float most = MaxOf(row, width);
+  Half low = {}, high = {};
+  for (int64_t i = 0; i < width; i += kLanes, out += stride) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      out[lane] = Exp(row[i + lane] - most);
+    }
+    Half low_terms, high_terms;
+    Load(out, low_terms, high_terms);
+    low += low_terms;
+    high += high_terms;
+  }
+  float lanes[kLanes];
+  *reinterpret_cast<LooseHalf*>(lanes) = low;
+  *reinterpret_cast<LooseHalf*>(lanes + kLanes / 2) = high;
+  return SumOf(lanes);
 }
 
 CAIRN_VECTOR_CLONES

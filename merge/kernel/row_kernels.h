@@ -7,7 +7,7 @@ namespace cairn {
 
 // Another one whenever a kernel of this folder gives other bits than before:
 // scores that were kept are then not paired with new ones.
-inline constexpr char kKernelRevision[] = "k2";
+inline constexpr char kKernelRevision[] = "k3";
 
 // What a forward pass does between its matrix products, in one pass over the
 // memory each. All is F32 and row by row; a result is the same bits on every
@@ -31,9 +31,10 @@ void RotateRows(const float* x, int64_t stride, const float* cos,
                 const float* sin, int64_t rows, int64_t half, int64_t width,
                 float* out);
 
-// Softmax, in place, of row[begin, end), which is not empty; the rest of the
-// `width` becomes zero.
-void SoftmaxRange(float* row, int64_t begin, int64_t end, int64_t width);
+// Writes exp(row[i] - the largest of the row), in chunks of 16 that begin
+// `stride` apart in `out`, and returns their sum. `width` is a multiple of 16,
+// and not all of the row is minus infinity.
+float ExpChunks(const float* row, int64_t width, int64_t stride, float* out);
 
 // Logarithm of the sum of exp(row[i]), whose terms are F32; `width` is at
 // least 1.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -97,34 +98,34 @@ TEST(RotateRowsTest, TurnsPairsAndKeepsTheRest) {
   }
 }
 
-TEST(SoftmaxRangeTest, IsZeroOutsideAndSumsToOne) {
-  for (const int64_t width : kWidths) {
-    for (const int64_t begin : {int64_t{0}, width / 3}) {
-      std::vector<float> row = SomeNumbers(static_cast<size_t>(width), 30);
-      const std::vector<float> before = row;
-      const int64_t end = width - width / 4;
-      double sum = 0;
-      for (int64_t i = begin; i < end; ++i) {
-        sum += std::exp(static_cast<double>(before[static_cast<size_t>(i)]));
-      }
-      SoftmaxRange(row.data(), begin, end, width);
-      for (int64_t i = 0; i < width; ++i) {
-        const auto at = static_cast<size_t>(i);
-        const bool is_seen = i >= begin && i < end;
-        const double want = is_seen ? std::exp(before[at]) / sum : 0;
-        ASSERT_NEAR(row[at], want, 1e-6) << width << " " << i;
-      }
-    }
+TEST(ExpChunksTest, FollowsTheDefinitionAndLeavesTheGaps) {
+  std::vector<float> row = SomeNumbers(48, 30);
+  row[7] = -kInfinity;
+  row[20] = -1e30F;
+  const float most = *std::max_element(row.begin(), row.end());
+  std::vector<float> out(3 * 20, 77.0F);
+  const float sum = ExpChunks(row.data(), 48, 20, out.data());
+  double want_sum = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t chunk = i / 20, lane = i % 20;
+    const double want =
+        lane < 16 ? std::exp(static_cast<double>(row[chunk * 16 + lane]) - most)
+                  : 77;
+    ASSERT_NEAR(out[i], want, 1e-6) << i;
+    if (lane < 16) want_sum += want;
   }
+  EXPECT_NEAR(sum, want_sum, 1e-5);
+  EXPECT_EQ(out[7], 0);
+  EXPECT_EQ(out[24], 0);
 }
 
-TEST(SoftmaxRangeTest, HidesMinusInfinityAndShowsNan) {
-  std::vector<float> row = {1, -kInfinity, 1, -1e30F};
-  SoftmaxRange(row.data(), 0, 4, 4);
-  EXPECT_EQ(row, (std::vector<float>{0.5F, 0, 0.5F, 0}));
-  row = {1, kNan, 2};
-  SoftmaxRange(row.data(), 0, 3, 3);
-  for (const float value : row) EXPECT_TRUE(std::isnan(value));
+TEST(ExpChunksTest, ShowsNan) {
+  std::vector<float> row = SomeNumbers(16, 2), out(16);
+  for (const size_t place : {size_t{0}, size_t{9}}) {
+    std::vector<float> damaged = row;
+    damaged[place] = kNan;
+    EXPECT_TRUE(std::isnan(ExpChunks(damaged.data(), 16, 16, out.data())));
+  }
 }
 
 TEST(LogSumExpTest, FollowsTheDefinitionAtAnyHeight) {

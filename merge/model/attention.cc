@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "merge/kernel/row_kernels.h"
+#include "merge/kernel/attention_group.h"
 #include "merge/model/layers.h"
 
 namespace cairn {
@@ -53,21 +53,6 @@ void HideUnseen(const Block& block, int64_t window, at::Tensor& scores) {
   scores.narrow(-1, 0, width).add_(behind);
 }
 
-// Softmax, in place, of what each query sees of scores [..., rows, seen].
-void SoftmaxSeen(const Block& block, const AttentionOptions& options,
-                 at::Tensor& scores) {
-  const int64_t seen = scores.size(-1);
-  float* row = scores.data_ptr<float>();
-  for (int64_t i = 0; i < scores.numel() / seen; ++i, row += seen) {
-    int64_t begin = 0, end = seen;
-    if (options.is_causal) {
-      end = block.position - block.begin + i % block.rows + 1;
-      if (options.window != 0) begin = std::max(begin, end - options.window);
-    }
-    SoftmaxRange(row, begin, end, seen);
-  }
-}
-
 // What each query [..., rows, :] gives to the keys [..., seen] of its block.
 at::Tensor BlockWeights(const at::Tensor& products, const Block& block,
                         const AttentionOptions& options) {
@@ -81,19 +66,72 @@ at::Tensor BlockWeights(const at::Tensor& products, const Block& block,
     if (bias.size(1) != 1) bias = bias.narrow(1, block.first, block.rows);
     scores = scores + bias;
   }
-  if (RunsOnKernels(scores)) {
-    scores = scores.contiguous();
-    SoftmaxSeen(block, options, scores);
-    return scores;
-  }
   if (options.is_causal) HideUnseen(block, options.window, scores);
   return at::softmax(scores, -1);
+}
+
+// x in F32, with its last dimension packed.
+at::Tensor PackedRows(const at::Tensor& x) {
+  const at::Tensor wide = x.to(at::kFloat);
+  return wide.stride(3) == 1 ? wide : wide.contiguous();
+}
+
+at::Tensor AttendOnKernels(const at::Tensor& q, const at::Tensor& k,
+                           const at::Tensor& v,
+                           const AttentionOptions& options) {
+  const at::Tensor queries = PackedRows(q), keys = PackedRows(k);
+  const at::Tensor values = PackedRows(v);
+  const int64_t batch = q.size(0), heads = q.size(1), length = q.size(2);
+  const int64_t kv_heads = k.size(1), group = heads / kv_heads;
+  const int64_t width = v.size(3);
+  at::Tensor out = at::empty({batch, length, heads * width}, queries.options());
+  at::Tensor bias;
+  if (options.bias.defined()) {
+    bias = options.bias.to(at::kFloat).expand({heads, length, k.size(2)});
+    if (bias.stride(2) != 1) bias = bias.contiguous();
+  }
+  for (int64_t i = 0; i < batch * kv_heads; ++i) {
+    const int64_t b = i / kv_heads, kv_head = i % kv_heads;
+    const int64_t head = kv_head * group;
+    AttentionGroup part = {
+        .heads = group,
+        .queries = length,
+        .keys = k.size(2),
+        .width = q.size(3),
+        .value_width = width,
+        .q = queries.data_ptr<float>() + b * queries.stride(0) +
+             head * queries.stride(1),
+        .q_head_stride = queries.stride(1),
+        .q_stride = queries.stride(2),
+        .k = keys.data_ptr<float>() + b * keys.stride(0) +
+             kv_head * keys.stride(1),
+        .k_stride = keys.stride(2),
+        .v = values.data_ptr<float>() + b * values.stride(0) +
+             kv_head * values.stride(1),
+        .v_stride = values.stride(2),
+        .out = out.data_ptr<float>() + b * out.stride(0) + head * width,
+        .out_head_stride = width,
+        .out_stride = out.stride(1),
+        .scale = static_cast<float>(options.scale),
+        .is_causal = options.is_causal,
+        .window = options.is_causal ? options.window : 0};
+    if (bias.defined()) {
+      part.bias = bias.data_ptr<float>() + head * bias.stride(0);
+      part.bias_head_stride = bias.stride(0);
+      part.bias_stride = bias.stride(1);
+    }
+    Attend(part);
+  }
+  return out;
 }
 
 }  // namespace
 
 at::Tensor Attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const AttentionOptions& options) {
+  if (RunsOnKernels(q) && options.softcap == 0) {
+    return AttendOnKernels(q, k, v, options);
+  }
   const int64_t batch = q.size(0), heads = q.size(1), length = q.size(2);
   const int64_t dim = q.size(3), kv_heads = k.size(1), group = heads / kv_heads;
   const int64_t pairs = batch * kv_heads, count = k.size(2);

@@ -24,7 +24,8 @@ struct AttentionOptions {
 
 // Attention with grouped queries. q is [B, heads, T, D]; k and v are
 // [B, kv_heads, K, D], where kv_heads divides heads and consecutive heads
-// share keys. Softmax is in F32. Returns [B, T, heads * D] in the type of v.
+// share keys. Softmax is in F32. Returns [B, T, heads * D], in F32 on the
+// kernels and in the type of v elsewhere.
 //
 // Queries go in blocks that look only at the keys they can see, which saves
 // half of the arithmetic of long inputs and bounds memory by K x block.

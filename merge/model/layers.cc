@@ -58,30 +58,39 @@ bool HasRowsApart(const at::Tensor& x, int64_t stride) {
          (x.size(0) == 1 || x.stride(0) == x.size(1) * stride);
 }
 
-bool CanMultiply(const at::Tensor& x, const at::Tensor& weight,
-                 const at::Tensor* bias) {
-  return RunsOnKernels(x) && x.scalar_type() == at::kFloat &&
-         weight.is_contiguous() && (bias == nullptr || bias->is_contiguous());
+bool CanMultiply(const at::Tensor& x, const at::Tensor& weight) {
+  const at::ScalarType type = weight.scalar_type();
+  return RunsOnKernels(x) && weight.is_contiguous() &&
+         (type == at::kFloat || type == at::kBFloat16);
 }
 
-// x W^T + b, or x W + b, of contiguous tensors.
+// x W^T + b, or x W + b, of contiguous F32 x; W in F32 or BF16.
 at::Tensor KernelProduct(const at::Tensor& x, const at::Tensor& weight,
                          bool is_in_out, const at::Tensor* bias) {
   const int64_t depth = x.size(-1), columns = weight.size(is_in_out ? 1 : 0);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = columns;
   at::Tensor out = at::empty(shape, x.options());
-  Multiply({.x = x.data_ptr<float>(),
-            .x_stride = depth,
-            .w = weight.data_ptr<float>(),
-            .w_stride = weight.size(1),
-            .is_in_out = is_in_out,
-            .bias = bias == nullptr ? nullptr : bias->data_ptr<float>(),
-            .out = out.data_ptr<float>(),
-            .out_stride = columns,
-            .rows = x.numel() / depth,
-            .columns = columns,
-            .depth = depth});
+  const at::Tensor wide_bias =
+      bias == nullptr ? at::Tensor() : bias->to(at::kFloat).contiguous();
+  Product product = {
+      .x = x.data_ptr<float>(),
+      .x_stride = depth,
+      .w_stride = weight.size(1),
+      .is_in_out = is_in_out,
+      .bias = bias == nullptr ? nullptr : wide_bias.data_ptr<float>(),
+      .out = out.data_ptr<float>(),
+      .out_stride = columns,
+      .rows = x.numel() / depth,
+      .columns = columns,
+      .depth = depth};
+  if (weight.scalar_type() == at::kFloat) {
+    product.w = weight.data_ptr<float>();
+  } else {
+    product.w_bf16 =
+        reinterpret_cast<const uint16_t*>(weight.data_ptr<at::BFloat16>());
+  }
+  Multiply(product);
   return out;
 }
 
@@ -92,14 +101,17 @@ bool RunsOnKernels(const at::Tensor& x) {
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
+  const bool is_one_row = x.numel() == x.size(-1);
+  const bool is_wide = weight->scalar_type() == at::kFloat;
+  if (is_one_row && x.is_cpu() && is_wide) {
+    return RowProduct(x.to(at::kFloat), is_in_out ? weight->t() : *weight,
+                      bias);
+  }
+  if (CanMultiply(x, *weight)) {
+    return KernelProduct(x.to(at::kFloat).contiguous(), *weight, is_in_out,
+                         bias);
+  }
   const at::Tensor in = x.to(weight->scalar_type());
-  const bool is_one_row = in.numel() == in.size(-1);
-  if (is_one_row && in.is_cpu() && in.scalar_type() == at::kFloat) {
-    return RowProduct(in, is_in_out ? weight->t() : *weight, bias);
-  }
-  if (CanMultiply(in, *weight, bias)) {
-    return KernelProduct(in.contiguous(), *weight, is_in_out, bias);
-  }
   if (!is_in_out) return at::linear(in, *weight, OrNone(bias));
   const at::Tensor rows = in.reshape({-1, in.size(-1)});
   const at::Tensor out =

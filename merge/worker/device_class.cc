@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/device_name.h"
+#include "merge/kernel/product.h"
 #include "merge/kernel/row_kernels.h"
 
 namespace cairn {
@@ -82,7 +83,8 @@ std::string DeviceClass(absl::string_view device) {
     return absl::StrCat("cuda", GpuModel(**index));
   }
   return absl::StrCat("cpu-", Architecture(), "-", InstructionSet(), "-",
-                      MatrixLibrary(), "-", kKernelRevision);
+                      MatrixLibrary(), "-", kKernelRevision,
+                      MultipliesBf16Pairs() ? "-bf16" : "");
 }
 
 }  // namespace cairn
