@@ -109,12 +109,12 @@ class ScriptedLanguage final : public LanguageModel {
     std::vector<at::Tensor> rows;
     for (int64_t i = 0; i < ids.size(0); ++i) {
       rows.push_back(forward_.RunText(ids.narrow(0, i, 1), {}, {}));
-      TORCH_CHECK(rows.back().dim() == 3 && rows.back().size(0) == 1 &&
-                      rows.back().size(1) == ids.size(1) &&
-                      rows.back().size(2) == vocab_size(),
-                  "torchscript.pt gives ", rows.back().sizes(), " for ",
-                  ids.size(1), " tokens; it should be [1, tokens, ",
-                  vocab_size(), "]");
+      TORCH_CHECK_VALUE(rows.back().dim() == 3 && rows.back().size(0) == 1 &&
+                            rows.back().size(1) == ids.size(1) &&
+                            rows.back().size(2) == vocab_size(),
+                        "torchscript.pt gives ", rows.back().sizes(), " for ",
+                        ids.size(1), " tokens; it should be [1, tokens, ",
+                        vocab_size(), "]");
     }
     return at::cat(rows);
   }
@@ -141,9 +141,9 @@ class ScriptedTextClassifier final : public TextClassifier {
     };
     const at::Tensor logits =
         forward_.RunText(row(input.ids), row(input.mask), row(input.types));
-    TORCH_CHECK(logits.numel() == traits().labels, "torchscript.pt gives ",
-                logits.sizes(), "; config.json has ", traits().labels,
-                " labels");
+    TORCH_CHECK_VALUE(logits.numel() == traits().labels,
+                      "torchscript.pt gives ", logits.sizes(),
+                      "; config.json has ", traits().labels, " labels");
     return logits.flatten();
   }
 
@@ -165,8 +165,9 @@ class ScriptedImageClassifier final : public ImageClassifier {
   }
   at::Tensor Run(const at::Tensor& pixels) const override {
     const at::Tensor logits = forward_.Run({pixels.unsqueeze(0)});
-    TORCH_CHECK(logits.numel() == labels(), "torchscript.pt gives ",
-                logits.sizes(), "; config.json has ", labels(), " labels");
+    TORCH_CHECK_VALUE(logits.numel() == labels(), "torchscript.pt gives ",
+                      logits.sizes(), "; config.json has ", labels(),
+                      " labels");
     return logits.flatten();
   }
 

@@ -31,6 +31,10 @@ absl::Status TorchError(absl::string_view doing, const std::exception& error) {
       absl::StrContains(text, "out of memory");
   const std::string message = absl::StrCat(doing, ": ", text);
   if (is_memory) return absl::ResourceExhaustedError(message);
+  if (dynamic_cast<const c10::ValueError*>(&error) != nullptr) {
+    return ReasonedError(absl::StatusCode::kUnimplemented, "UNSUPPORTED",
+                         message);
+  }
   return absl::InternalError(message);
 }
 

@@ -30,6 +30,22 @@ v1::Reason ReasonOf(const absl::Status& status) {
   return reason;
 }
 
+v1::Reason WithoutItems(const v1::Reason& reason) {
+  switch (reason.code()) {
+    case v1::Reason::EVALUATION_FAILED:
+    case v1::Reason::MALFORMED_FILE:
+    case v1::Reason::NON_FINITE:
+    case v1::Reason::UNSUPPORTED:
+      break;
+    default:
+      return reason;
+  }
+  v1::Reason out = MakeReason(
+      reason.code(), "the work could not be completed; reviewers see why");
+  out.set_tensor(reason.tensor());
+  return out;
+}
+
 v1::Verdict MakeVerdict(absl::string_view stage, v1::Verdict::Decision decision,
                         const std::vector<v1::Reason>& reasons,
                         absl::Time now) {

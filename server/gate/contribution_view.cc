@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
 #include "server/gate/attribution.h"
 #include "server/gate/gate.h"
@@ -132,6 +133,7 @@ void HideAnswers(v1::Contribution& view) {
 // sets passed.
 void HideAnswers(v1::Batch& view) {
   for (v1::Reason& reason : *view.mutable_reasons()) {
+    reason = WithoutItems(reason);
     reason.clear_measured();
     if (reason.suite().empty()) continue;
     reason.clear_suite();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "boost/math/distributions/students_t.hpp"
+#include "server/flow/reasons.h"
 #include "server/flow/resource_names.h"
 
 namespace cairn {
@@ -328,6 +329,7 @@ v1::Verdict WithoutFigures(const v1::Verdict& verdict) {
   v1::Verdict out = verdict;
   if (verdict.stage() != "gate" && verdict.stage() != "batch") return out;
   for (v1::Reason& reason : *out.mutable_reasons()) {
+    reason = WithoutItems(reason);
     reason.clear_measured();
   }
   return out;

@@ -9,7 +9,9 @@ namespace cairn {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 // A suite on which the candidate gains `gain` with the standard error `error`
 // (both on the log scale), over 48 items.
@@ -213,6 +215,25 @@ TEST(GateTest, AuthorsSeeNoFiguresOfTheGate) {
   EXPECT_EQ(WithoutFigures(verdict).reasons(0).suite(), d.reasons[0].suite());
   verdict.set_stage("screen");
   EXPECT_TRUE(WithoutFigures(verdict).reasons(0).has_measured());
+}
+
+TEST(GateTest, AuthorsAreNotToldOfAnItem) {
+  v1::Verdict verdict;
+  v1::Reason& reason = *verdict.add_reasons();
+  reason.set_message("gate.jsonl:3: item secret-7: not finite");
+  for (const auto code :
+       {v1::Reason::EVALUATION_FAILED, v1::Reason::NON_FINITE}) {
+    reason.set_code(code);
+    for (const char* stage : {"gate", "batch"}) {
+      verdict.set_stage(stage);
+      const v1::Reason told = WithoutFigures(verdict).reasons(0);
+      EXPECT_EQ(told.code(), code);
+      EXPECT_THAT(told.message(), Not(HasSubstr("secret-7")));
+    }
+  }
+  verdict.set_stage("screen");
+  EXPECT_THAT(WithoutFigures(verdict).reasons(0).message(),
+              HasSubstr("secret-7"));
 }
 
 }  // namespace

@@ -63,11 +63,10 @@ absl::Status ReturnToQueue(HubTransaction& transaction,
   *member->mutable_waiting_since() = ToTimestamp(transaction.now());
   AddVerdict(*member, v1::Verdict::REVIEW, {why}, transaction.now());
   CAIRN_RETURN_IF_ERROR(transaction.Put(*member));
-  return Announce(
-      transaction, batch, "contribution.queued", contribution,
-      how == Requeue::kHeld
-          ? absl::StrCat("back in the queue, on hold: ", why.message())
-          : absl::StrCat("back in the queue: ", why.message()));
+  return Announce(transaction, batch, "contribution.queued", contribution,
+                  absl::StrCat("back in the queue",
+                               how == Requeue::kHeld ? ", on hold: " : ": ",
+                               WithoutItems(why).message()));
 }
 
 absl::Status SendToReview(HubTransaction& transaction, const BatchRecord& batch,

@@ -5,7 +5,8 @@
 # import, export, verification and storage at rest; `run.sh delta` prints what
 # releases cost as differences, `run.sh positions` what listed positions do;
 # `run.sh merging` times merges by every kind of
-# method, and `run.sh bandwidth` what elementwise ones make of the memory's.
+# method, and `run.sh bandwidth` what elementwise ones make of the memory's;
+# `run.sh forward` times a forward pass beside libtorch's plain operators.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 only=${1:-all}
@@ -29,6 +30,11 @@ if [ "$only" = bandwidth ]; then
   cmake --preset release > /dev/null
   cmake --build build/release --target bandwidth
   exec build/release/tests/bench/bandwidth "$@"
+fi
+if [ "$only" = forward ]; then
+  cmake --preset release > /dev/null
+  cmake --build build/release --target forward_bench
+  exec build/release/tests/bench/forward_bench "$@"
 fi
 deploy/build.sh
 cmake --build build/release --target bench
