@@ -16,10 +16,9 @@
 
 namespace cairn {
 
-// What an exception out of libtorch means: RESOURCE_EXHAUSTED when memory ran
-// out, UNIMPLEMENTED with UNSUPPORTED for a value that does not fit
-// (TORCH_CHECK_VALUE), INTERNAL otherwise. The message starts with `doing` and
-// has no backtrace.
+// What an exception of libtorch means: RESOURCE_EXHAUSTED when memory ran out,
+// UNSUPPORTED for a value that does not fit (c10::ValueError), else INTERNAL.
+// The message starts with `doing` and has no backtrace.
 absl::Status TorchError(absl::string_view doing, const std::exception& error);
 
 // Runs `work`, which returns a Status or StatusOr, and turns what libtorch

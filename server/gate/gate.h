@@ -80,8 +80,7 @@ v1::Verdict::Decision OnAnomaly(const v1::Policy& policy,
 // The unit of the mean gain: the policy's margin of the suite's metric.
 double GainUnitOf(absl::string_view metric, const v1::Policy& policy);
 
-// A verdict's reasons as authors see them: without exact figures of the gate,
-// and without what can name an item of a suite.
+// A verdict as authors see it: no exact figures of the gate, no ids of items.
 v1::Verdict WithoutFigures(const v1::Verdict& verdict);
 
 }  // namespace cairn
