@@ -238,6 +238,13 @@ TEST_F(BatchStageTest, AuditStopsWhatOnlyTheGateLiked) {
   EXPECT_EQ(hub_.State("a"), "NEEDS_REVIEW");
   EXPECT_EQ(hub_.Head(), "v1.0.0");
   EXPECT_THAT(VerdictCodes("a"), Contains("SUITE_REGRESSED"));
+  // Reviewers see which suite; members do not.
+  EXPECT_NE(hub_.LastBatch().reasons(0).suite(), "");
+  for (const v1::Verdict& verdict : hub_.Contribution("a").verdicts()) {
+    for (const v1::Reason& reason : verdict.reasons()) {
+      EXPECT_EQ(reason.suite(), "");
+    }
+  }
 }
 
 TEST_F(BatchStageTest, GivenUpJobsPutMembersBackOnHold) {

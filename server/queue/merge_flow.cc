@@ -47,6 +47,14 @@ LineStep StepOf(const BatchRecord& batch,
   return step;
 }
 
+// What members are told of an audit: no ledger counts answers of that split, so
+// that it gives none.
+v1::Reason AuditFailed() {
+  return MakeReason(v1::Reason::SUITE_REGRESSED,
+                    "the merge passed its gate and lost too much in the audit; "
+                    "reviewers see where at the batch");
+}
+
 bool IsRunning(const TrialRecord& trial) {
   return trial.outcome() == TrialRecord::OUTCOME_UNSPECIFIED;
 }
@@ -463,7 +471,7 @@ absl::StatusOr<bool> MergeFlow::FinishAudit(BatchRecord batch) {
   if (!pairs.ok()) return GiveUp(std::move(batch), ReasonOf(pairs.status()));
   const GateDecision decision = DecideAudit(*pairs);
   if (decision.decision != v1::Verdict::PASS) {
-    return NoGain(std::move(batch), decision.reasons);
+    return NoGain(std::move(batch), decision.reasons, {AuditFailed()});
   }
   for (v1::Report& report :
        MakeReports(*pairs, policy.alpha(), outcome.result.device_class())) {
@@ -577,10 +585,16 @@ absl::StatusOr<bool> MergeFlow::GiveUp(BatchRecord batch,
 
 absl::StatusOr<bool> MergeFlow::NoGain(BatchRecord batch,
                                        const std::vector<v1::Reason>& reasons) {
+  return NoGain(std::move(batch), reasons, reasons);
+}
+
+absl::StatusOr<bool> MergeFlow::NoGain(
+    BatchRecord batch, const std::vector<v1::Reason>& reasons,
+    const std::vector<v1::Reason>& for_members) {
   absl::Status committed = store_.Transact([&](HubTransaction& transaction) {
     BatchRecord next = batch;
     for (const std::string& name : next.batch().contributions()) {
-      CAIRN_RETURN_IF_ERROR(SendToReview(transaction, next, name, reasons));
+      CAIRN_RETURN_IF_ERROR(SendToReview(transaction, next, name, for_members));
     }
     return FailBatch(transaction, next, reasons);
   });

@@ -60,6 +60,10 @@ class MergeFlow {
   absl::StatusOr<bool> GiveUp(Batch batch, const v1::Reason& why);
   absl::StatusOr<bool> NoGain(Batch batch,
                               const std::vector<v1::Reason>& reasons);
+  // The members are told something else than the batch.
+  absl::StatusOr<bool> NoGain(Batch batch,
+                              const std::vector<v1::Reason>& reasons,
+                              const std::vector<v1::Reason>& for_members);
 
   HubStore& store_;
   const BlobStore& blobs_;
