@@ -114,7 +114,12 @@ class DepthBlock {
   void PackChunk(const float* from, int64_t count, float* to) const {
     switch (form_) {
       case Form::kF32:
-        std::copy_n(from, count, to);
+        // A few registers; by a count it would be a call.
+        if (count == kChunk) {
+          std::copy_n(from, kChunk, to);
+        } else {
+          std::copy_n(from, count, to);
+        }
         return;
       case Form::kWidenedBf16:
         for (int64_t i = 0; i < count; ++i) {
