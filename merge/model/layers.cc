@@ -91,6 +91,8 @@ at::Tensor KernelProduct(const at::Tensor& x, const at::Tensor& weight,
         reinterpret_cast<const uint16_t*>(weight.data_ptr<at::BFloat16>());
   }
   Multiply(product);
+  // Wide for what comes next, but no other number than BF16 has.
+  if (product.w == nullptr) out.copy_(out.to(at::kBFloat16));
   return out;
 }
 

@@ -20,7 +20,7 @@ namespace cairn {
 // ParameterTable, so that a replaced parameter takes effect at once.
 
 // y = x W^T + b, or x W + b where the checkpoint stores [in, out]. x is rounded
-// to the type of W. y is F32 on the kernels and has the type of W elsewhere.
+// to the type of W, and so is y, which the kernels keep in F32.
 struct Linear {
   const at::Tensor* weight = nullptr;
   const at::Tensor* bias = nullptr;  // null: none
