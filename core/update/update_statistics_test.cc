@@ -8,6 +8,7 @@
 #include <map>
 
 #include "core/base/status_util.h"
+#include "core/update/testing/f32_base.h"
 #include "core/update/update.h"
 
 namespace cairn {
@@ -20,9 +21,9 @@ using Values = std::map<std::string, std::vector<float>>;
 constexpr char kGrams[] = R"({"q":"in","k":"in"})";
 
 // A file whose tensors are vectors, but for those with a shape.
-std::string File(const Values& tensors,
-                 std::map<std::string, std::string> metadata = {},
-                 const std::map<std::string, std::vector<int64_t>>& shapes = {}) {
+std::string File(
+    const Values& tensors, std::map<std::string, std::string> metadata = {},
+    const std::map<std::string, std::vector<int64_t>>& shapes = {}) {
   metadata.try_emplace("cairn.format", "statistics");
   metadata.try_emplace("cairn.version", "1");
   std::vector<TensorSpec> specs;
@@ -32,8 +33,8 @@ std::string File(const Values& tensors,
                      .dtype = DType::kF32,
                      .shape = shape != shapes.end()
                                   ? shape->second
-                                  : std::vector<int64_t>{static_cast<int64_t>(
-                                        values.size())}});
+                                  : std::vector<int64_t>{
+                                        static_cast<int64_t>(values.size())}});
   }
   const auto layout = LayOutSafetensors(specs, metadata).value();
   std::string file = layout.header;
@@ -46,23 +47,14 @@ std::string File(const Values& tensors,
   return file;
 }
 
-absl::StatusOr<std::unique_ptr<UpdateStatistics>> Open(const std::string& file) {
+absl::StatusOr<std::unique_ptr<UpdateStatistics>> Open(
+    const std::string& file) {
   return UpdateStatistics::Open(SharedSource(MakeMemorySource(file)));
 }
 
 // q and k are [2, 3], b is [2].
 v1::TensorManifest Base() {
-  v1::TensorManifest base;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    v1::Tensor& tensor = *base.add_tensors();
-    tensor.set_name(name);
-    tensor.set_dtype("F32");
-    for (int64_t d : shape) tensor.add_shape(d);
-  };
-  add("b", {2});
-  add("k", {2, 3});
-  add("q", {2, 3});
-  return base;
+  return testing::F32Base({{"b", {2}}, {"k", {2, 3}}, {"q", {2, 3}}});
 }
 
 std::string ReasonOf(const absl::Status& status) {
@@ -90,8 +82,8 @@ TEST(UpdateStatisticsTest, ReadsWholeAndFactoredDiagonals) {
 }
 
 TEST(UpdateStatisticsTest, LayersOfOneInputShareItsGramMatrix) {
-  auto file = Open(File({{"gram/in", {4, -1, 5, 0.5, 2, 6}}},
-                        {{"cairn.grams", kGrams}}));
+  auto file = Open(
+      File({{"gram/in", {4, -1, 5, 0.5, 2, 6}}}, {{"cairn.grams", kGrams}}));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE((*file)->CheckAgainstBase(Base(), "").ok());
   EXPECT_TRUE((*file)->CheckValues().ok());
@@ -116,7 +108,8 @@ TEST(UpdateStatisticsTest, RefusesWhatDoesNotHoldTogether) {
       {File({}), "MALFORMED_FILE", "without any tensor"},
       {File({{"hessian/b", {1}}}), "MALFORMED_FILE", "hessian/b"},
       {File({{"fisher.rows/q", {1, 2}}}), "MALFORMED_FILE", "fisher.columns/"},
-      {File({{"fisher/q", {1}}, {"fisher.rows/q", {1}},
+      {File({{"fisher/q", {1}},
+             {"fisher.rows/q", {1}},
              {"fisher.columns/q", {1}}}),
        "MALFORMED_FILE", "either"},
       {File({{"gram/x", {1, 2, 3, 4}}}, {{"cairn.grams", R"({"q":"x"})"}}),
@@ -149,14 +142,14 @@ TEST(UpdateStatisticsTest, RefusesWhatDoesNotFitTheBase) {
   EXPECT_EQ(check(File({{"fisher/b", {1}}})), "SHAPE_MISMATCH");
   EXPECT_EQ(check(File({{"fisher/q", {1, 2, 3, 4, 5, 6}}})), "SHAPE_MISMATCH")
       << "a vector for a matrix";
-  EXPECT_EQ(check(File({{"fisher.rows/q", {1, 2, 3}},
-                        {"fisher.columns/q", {1, 2}}})),
-            "SHAPE_MISMATCH");
+  EXPECT_EQ(
+      check(File({{"fisher.rows/q", {1, 2, 3}}, {"fisher.columns/q", {1, 2}}})),
+      "SHAPE_MISMATCH");
   EXPECT_EQ(check(File({{"gram/x", {1}}}, {{"cairn.grams", R"({"q":"x"})"}})),
             "SHAPE_MISMATCH");
-  EXPECT_EQ(check(File({{"fisher/b", {1, 1}}}, {{"cairn.base", other}}),
-                  "sha256:b"),
-            "BASE_DIGEST_MISMATCH");
+  EXPECT_EQ(
+      check(File({{"fisher/b", {1, 1}}}, {{"cairn.base", other}}), "sha256:b"),
+      "BASE_DIGEST_MISMATCH");
 }
 
 TEST(UpdateStatisticsTest, RefusesValuesThatAreNoStatistics) {
@@ -175,8 +168,8 @@ TEST(UpdateStatisticsTest, RefusesValuesThatAreNoStatistics) {
 TEST(UpdateStatisticsTest, ComeWithTheUpdateTheyAreBeside) {
   const std::string digest = "sha256:" + std::string(64, 'a');
   FileMap files;
-  files[kUpdateFile] = MakeMemorySource(
-      File({{"b", {1, 2}}}, {{"cairn.format", "dense"}, {"cairn.base", digest}}));
+  files[kUpdateFile] = MakeMemorySource(File(
+      {{"b", {1, 2}}}, {{"cairn.format", "dense"}, {"cairn.base", digest}}));
   EXPECT_EQ((*OpenUpdate(files))->statistics(), nullptr);
   files[kStatisticsFile] = MakeMemorySource(File({{"fisher/b", {1, 2, 3}}}));
   auto update = OpenUpdate(files);

@@ -11,6 +11,7 @@
 #include "core/tensor/safetensors.h"
 #include "core/update/base_model.h"
 #include "core/update/manifest.h"
+#include "core/update/testing/f32_base.h"
 #include "core/update/update.h"
 #include "core/update/varint.h"
 #include "tests/malformed/refusal_table.h"
@@ -94,17 +95,9 @@ TEST(MalformedUpdateTest, AdaptersThatAreNotWhole) {
 
 // A base of one module with a bias, and a vocabulary.
 v1::TensorManifest Base() {
-  v1::TensorManifest base;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    v1::Tensor& tensor = *base.add_tensors();
-    tensor.set_name(name);
-    tensor.set_dtype("F32");
-    for (int64_t d : shape) tensor.add_shape(d);
-  };
-  add("m.q.bias", {4});
-  add("m.q.weight", {4, 3});
-  add("model.embed_tokens.weight", {6, 3});
-  return base;
+  return testing::F32Base({{"m.q.bias", {4}},
+                           {"m.q.weight", {4, 3}},
+                           {"model.embed_tokens.weight", {6, 3}}});
 }
 
 absl::Status OnBase(const std::string& config, const std::string& weights,
