@@ -34,15 +34,20 @@ class GeneralEffect : public TensorEffect {
   }
 };
 
-class LowRankEffect : public TensorEffect {
+// One whose change is the same whatever the base's elements are.
+class AdditiveEffect : public TensorEffect {
+ public:
+  absl::Status Apply(int64_t first, absl::Span<float> values) const final {
+    return AddChange(first, values, 1.0f, values);
+  }
+  bool is_additive() const final { return true; }
+};
+
+class LowRankEffect : public AdditiveEffect {
  public:
   explicit LowRankEffect(std::vector<LowRankBlock> blocks)
       : blocks_(std::move(blocks)),
         block_elements_(blocks_[0].rows * blocks_[0].columns) {}
-
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    return AddChange(first, values, 1.0f, values);
-  }
 
   absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
                          absl::Span<float> sum) const override {
@@ -71,21 +76,16 @@ class LowRankEffect : public TensorEffect {
     }
     return bytes;
   }
-  bool is_additive() const override { return true; }
-  const std::vector<LowRankBlock>& blocks() const { return blocks_; }
 
  private:
   const std::vector<LowRankBlock> blocks_;
   const int64_t block_elements_;
 };
 
-class AddedEffect : public TensorEffect {
+class AddedEffect : public AdditiveEffect {
  public:
   explicit AddedEffect(std::vector<float> added) : added_(std::move(added)) {}
 
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    return AddChange(first, values, 1.0f, values);
-  }
   absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
                          absl::Span<float> sum) const override {
     AddScaled(weight,
@@ -95,7 +95,6 @@ class AddedEffect : public TensorEffect {
     return absl::OkStatus();
   }
   int64_t memory_bytes() const override { return BytesOf(added_); }
-  bool is_additive() const override { return true; }
 
  private:
   const std::vector<float> added_;
@@ -150,14 +149,11 @@ class ReplacedEffect : public GeneralEffect {
 };
 
 // A few places of a tensor, in the order of their positions.
-class ScatteredEffect : public TensorEffect {
+class ScatteredEffect : public AdditiveEffect {
  public:
   explicit ScatteredEffect(std::vector<std::pair<int64_t, float>> places)
       : places_(std::move(places)) {}
 
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    return AddChange(first, values, 1.0f, values);
-  }
   absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
                          absl::Span<float> sum) const override {
     const int64_t last = first + static_cast<int64_t>(sum.size());
@@ -172,7 +168,6 @@ class ScatteredEffect : public TensorEffect {
   int64_t memory_bytes() const override {
     return static_cast<int64_t>(places_.size() * sizeof(places_[0]));
   }
-  bool is_additive() const override { return true; }
 
  private:
   const std::vector<std::pair<int64_t, float>> places_;
@@ -200,14 +195,11 @@ class ReplacementEffect : public GeneralEffect {
   const BaseValues base_;
 };
 
-class DifferenceEffect : public TensorEffect {
+class DifferenceEffect : public AdditiveEffect {
  public:
   DifferenceEffect(std::unique_ptr<const ChangeReader> change, int64_t bytes)
       : change_(std::move(change)), memory_bytes_(bytes) {}
 
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    return AddChange(first, values, 1.0f, values);
-  }
   absl::Status AddChange(int64_t first, absl::Span<const float>, float weight,
                          absl::Span<float> sum) const override {
     std::vector<float> tau(sum.size());
@@ -216,7 +208,6 @@ class DifferenceEffect : public TensorEffect {
     return absl::OkStatus();
   }
   int64_t memory_bytes() const override { return memory_bytes_; }
-  bool is_additive() const override { return true; }
 
  private:
   const std::unique_ptr<const ChangeReader> change_;
@@ -267,14 +258,11 @@ class ChainedEffect : public GeneralEffect {
   const Effect first_, second_;
 };
 
-class SummedEffect : public TensorEffect {
+class SummedEffect : public AdditiveEffect {
  public:
   explicit SummedEffect(std::vector<WeightedEffect> parts)
       : parts_(std::move(parts)) {}
 
-  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
-    return AddChange(first, values, 1.0f, values);
-  }
   absl::Status AddChange(int64_t first, absl::Span<const float> base,
                          float weight, absl::Span<float> sum) const override {
     for (const WeightedEffect& part : parts_) {
@@ -288,7 +276,6 @@ class SummedEffect : public TensorEffect {
     for (const auto& part : parts_) bytes += part.effect->memory_bytes();
     return bytes;
   }
-  bool is_additive() const override { return true; }
 
  private:
   const std::vector<WeightedEffect> parts_;
