@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/json_value.h"
@@ -23,15 +24,9 @@ constexpr int64_t kPatternMemory = 256 << 10;
 
 // Keys that other values than "nothing" of change what the factors mean.
 constexpr std::array<const char*, 9> kSemanticKeys = {
-    "alora_invocation_tokens",
-    "arrow_config",
-    "corda_config",
-    "ensure_weight_tying",
-    "kasa_config",
-    "layer_replication",
-    "lora_ga_config",
-    "megatron_config",
-    "use_qalora",
+    "alora_invocation_tokens", "arrow_config",    "corda_config",
+    "ensure_weight_tying",     "kasa_config",     "layer_replication",
+    "lora_ga_config",          "megatron_config", "use_qalora",
 };
 // Keys of the form use_* and *_config that change nothing once trained.
 constexpr std::array<const char*, 4> kHarmlessKeys = {
@@ -224,10 +219,11 @@ class ConfigReader {
     if (*type->as_string() == "LORA") return AdapterKind::kLora;
     if (*type->as_string() == "IA3") return AdapterKind::kIa3;
     if (*type->as_string() == "SHIRA") return AdapterKind::kShira;
-    return Error("UNSUPPORTED", "peft_type",
-                 absl::StrCat("is ", JsonQuote(type->as_string()->substr(0, 40)),
-                              "; of PEFT only LORA, IA3 and SHIRA can be "
-                              "merged"));
+    return Error(
+        "UNSUPPORTED", "peft_type",
+        absl::StrCat("is ", JsonQuote(type->as_string()->substr(0, 40)),
+                     "; of PEFT only LORA, IA3 and SHIRA can be "
+                     "merged"));
   }
 
   // Refuses what changes the meaning of the factors in a way that is not
@@ -340,6 +336,17 @@ absl::StatusOr<AdapterConfig> AdapterConfig::Parse(absl::string_view text,
       reader.ReadNames("feedforward_modules", config.feedforward_modules));
   CAIRN_RETURN_IF_ERROR(reader.ReadTokens(config));
   return config;
+}
+
+std::string ModulePattern(absl::string_view module) {
+  std::string pattern = "^";
+  for (const char c : module) {
+    const bool is_plain = absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+                          c == '_' || static_cast<unsigned char>(c) >= 0x80;
+    if (!is_plain) pattern.push_back('\\');
+    pattern.push_back(c);
+  }
+  return pattern;
 }
 
 int64_t AdapterConfig::RankOf(absl::string_view module) const {

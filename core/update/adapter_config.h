@@ -75,6 +75,11 @@ struct AdapterConfig {
   bool Targets(absl::string_view module) const;
 };
 
+// A key of rank_pattern and alpha_pattern that matches this module only. The
+// bare name is taken for the end of longer names, too, and its dots for any
+// character.
+std::string ModulePattern(absl::string_view module);
+
 }  // namespace cairn
 
 #endif  // CAIRN_CORE_UPDATE_ADAPTER_CONFIG_H_

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "core/base/status_util.h"
 #include "core/tensor/checkpoint.h"
 #include "core/tensor/tensor_manifest.h"

@@ -13,8 +13,10 @@
 #include "core/base/status_macros.h"
 #include "core/tensor/dtype.h"
 #include "core/tensor/safetensors.h"
+#include "core/update/adapter_config.h"
 #include "core/update/update.h"
 #include "merge/compress/low_rank_fit.h"
+#include "merge/engine/piece_runner.h"
 
 namespace cairn {
 namespace {
@@ -103,7 +105,7 @@ Json ConfigOf(const std::map<std::string, LoraModule>& modules,
   for (const auto& [name, module] : modules) {
     targets.push_back(name);
     // Small matrices have fewer directions.
-    if (module.rank != options.rank) ranks[name] = module.rank;
+    if (module.rank != options.rank) ranks[ModulePattern(name)] = module.rank;
   }
   config["target_modules"] = std::move(targets);
   config["rank_pattern"] = ranks;

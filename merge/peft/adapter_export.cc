@@ -99,17 +99,16 @@ absl::StatusOr<std::vector<Adapter>> OpenAll(
 absl::StatusOr<std::vector<float>> Read(const Adapter& adapter,
                                         const CheckpointTensor& tensor) {
   std::vector<float> values(static_cast<size_t>(tensor.elements()));
-  CAIRN_RETURN_IF_ERROR(
-      Annotate(adapter.tensors->ReadFloats(tensor.name, 0,
-                                           absl::MakeSpan(values)),
-               adapter.directory));
+  CAIRN_RETURN_IF_ERROR(Annotate(
+      adapter.tensors->ReadFloats(tensor.name, 0, absl::MakeSpan(values)),
+      adapter.directory));
   for (float value : values) {
     if (std::isfinite(value)) continue;
-    return ReasonedError(absl::StatusCode::kInvalidArgument, "NON_FINITE",
-                         absl::StrCat(adapter.directory, ": tensor ",
-                                      tensor.name,
-                                      " holds a NaN or an infinity"),
-                         {{"tensor", tensor.name}});
+    return ReasonedError(
+        absl::StatusCode::kInvalidArgument, "NON_FINITE",
+        absl::StrCat(adapter.directory, ": tensor ", tensor.name,
+                     " holds a NaN or an infinity"),
+        {{"tensor", tensor.name}});
   }
   return values;
 }
@@ -198,11 +197,11 @@ class LoraSum {
     if (a.shape.size() < 2 || b.shape.size() < 2 || b.shape[1] != rank ||
         rank == 0 || b.elements() != b.shape[0] * rank ||
         (!is_embedding && rank != adapter.config.RankOf(module))) {
-      return Refuse(adapter, a.name,
-                    absl::StrCat("has the shape ", ShapeText(a.shape),
-                                 " beside ", ShapeText(b.shape),
-                                 ", which are no factors of rank ",
-                                 adapter.config.RankOf(module)));
+      return Refuse(
+          adapter, a.name,
+          absl::StrCat("has the shape ", ShapeText(a.shape), " beside ",
+                       ShapeText(b.shape), ", which are no factors of rank ",
+                       adapter.config.RankOf(module)));
     }
     Factors& factors = modules_[module];
     if (factors.left_shape.empty()) {
@@ -263,12 +262,11 @@ absl::Status WriteAdapter(const MadeTensors& tensors, const Json& config,
     FromFloats(DType::kF32, values, absl::MakeSpan(packed));
     bytes += packed;
   }
-  CAIRN_RETURN_IF_ERROR(WriteFile(
-      absl::StrCat(directory, "/", kAdapterWeightsFile), bytes));
-  return WriteFile(absl::StrCat(directory, "/", kAdapterConfigFile),
-                   config.dump(2, ' ', false,
-                               Json::error_handler_t::replace) +
-                       "\n");
+  CAIRN_RETURN_IF_ERROR(
+      WriteFile(absl::StrCat(directory, "/", kAdapterWeightsFile), bytes));
+  return WriteFile(
+      absl::StrCat(directory, "/", kAdapterConfigFile),
+      config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 // Whether the modules are stored [in, out]. A configuration says it for all of
@@ -295,8 +293,7 @@ absl::StatusOr<bool> IsTransposed(
 Json CommonConfig(const Adapter& adapter, const char* type) {
   Json config;
   config["peft_type"] = type;
-  for (const char* key :
-       {"task_type", "base_model_name_or_path", "revision"}) {
+  for (const char* key : {"task_type", "base_model_name_or_path", "revision"}) {
     if (adapter.json.is_object() && adapter.json.contains(key)) {
       config[key] = adapter.json[key];
     }
@@ -321,8 +318,7 @@ absl::StatusOr<ExportedAdapter> ExportLora(
   Json ranks = Json::object();
   int64_t largest = 1;
   double all = 0, all_lost = 0;
-  CAIRN_ASSIGN_OR_RETURN(const bool is_transposed,
-                         IsTransposed(sum.modules()));
+  CAIRN_ASSIGN_OR_RETURN(const bool is_transposed, IsTransposed(sum.modules()));
   for (auto& [name, factors] : sum.modules()) {
     auto combined = CombineLoras(factors.parts, combination, rank_max);
     if (!combined.ok()) return Annotate(combined.status(), name);
@@ -335,7 +331,7 @@ absl::StatusOr<ExportedAdapter> ExportLora(
     all += whole;
     all_lost += lost;
     largest = std::max(largest, rank);
-    ranks[name] = rank;
+    ranks[ModulePattern(name)] = rank;
     factors.left_shape[1] = factors.right_shape[0] = rank;
     const std::string key = absl::StrCat(kPrefix, name);
     const bool is_embedding = factors.is_embedding;
@@ -397,10 +393,10 @@ absl::StatusOr<ExportedAdapter> ExportIa3(
         continue;
       }
       if (made.shape != tensor.shape) {
-        return Refuse(adapter, tensor.name,
-                      absl::StrCat("has the shape ", ShapeText(tensor.shape),
-                                   " and ", ShapeText(made.shape),
-                                   " in an adapter before it"));
+        return Refuse(
+            adapter, tensor.name,
+            absl::StrCat("has the shape ", ShapeText(tensor.shape), " and ",
+                         ShapeText(made.shape), " in an adapter before it"));
       }
       for (size_t i = 0; i < values.size(); ++i) made.values[i] *= values[i];
     }

@@ -277,7 +277,8 @@ TEST_F(MergeParity, LorasBecomeOneLora) {
   ExpectNear(Checkpoint::OpenDirectory(scratch_ / "through").value(), dense);
   const auto config = nlohmann::json::parse(
       ReadFile(scratch_ / "one/adapter_config.json").value());
-  EXPECT_EQ(config["rank_pattern"]["model.layers.0.self_attn.q_proj"], 5);
+  EXPECT_EQ(
+      config["rank_pattern"][R"(^model\.layers\.0\.self_attn\.q_proj)"], 5);
   EXPECT_EQ(config["rank_pattern"], config["alpha_pattern"]);
   EXPECT_EQ(config["use_rslora"], false);
 
