@@ -41,9 +41,11 @@ constexpr char kFooter[] =
     "or\n"
     "Cairn updates; WEIGHT is a factor on the adapter's change, 1 unless "
     "given.\nWith --as lora the sum of LoRAs becomes one LoRA, exactly unless "
-    "--rank\ncuts it or --combine merges it otherwise (what that costs is told); "
+    "--rank\ncuts it or --combine merges it otherwise (what that costs is "
+    "told); "
     "with --as ia3 IA3 adapters "
-    "are multiplied\ninto one.\nWithout --profile a recipe means what it means to mergekit, and a "
+    "are multiplied\ninto one.\nWithout --profile a recipe means what it means "
+    "to mergekit, and a "
     "key that is\nnot known is an error instead of being ignored.\n\n"
     "Example:\n"
     "  cairn merge ties.yml ./out --memory 2GiB --seed 7\n"
@@ -65,12 +67,16 @@ constexpr char kDifferences[] =
     "  template of the architecture does not name;\n"
     "- the order in which models are listed changes nothing where the method\n"
     "  is symmetric;\n"
-    "- tokenizer_source matches tokens by their texts in tokenizer.json. Those\n"
+    "- tokenizer_source matches tokens by their texts in tokenizer.json. "
+    "Those\n"
     "  that the base has not are numbered model after model, by their numbers\n"
     "  there; mergekit's order changes from run to run. Means over the models\n"
     "  that have a token are taken in float32. A model without tokenizer.json\n"
-    "  is taken to have the base's tokens, with a warning, as there. tokens,\n"
-    "  pad_to_multiple_of and chat_template are refused;\n"
+    "  is taken to have the base's tokens, with a warning, as there. Rows "
+    "that\n"
+    "  pad_to_multiple_of adds are means in double precision;\n"
+    "- chat_template: auto takes, of templates that as many models have, the\n"
+    "  first in the recipe; mergekit's own templates by name are refused;\n"
     "- without tokenizer_source the files of the base (or of the first model)\n"
     "  are copied, and vocabularies of different sizes are an error.\n"
     "Where profiles differ (density is always the share that is kept):\n"
@@ -325,11 +331,11 @@ absl::Status Export(const Flags& flags) {
   }
   CAIRN_ASSIGN_OR_RETURN(OutputDirectory output,
                          OutputDirectory::Create(flags.words.back()));
-  CAIRN_ASSIGN_OR_RETURN(
-      const ExportedAdapter exported,
-      flags.as == "ia3" ? ExportIa3(adapters, output.path())
-                        : ExportLora(adapters, CombinationOf(flags), flags.rank,
-                                     output.path()));
+  CAIRN_ASSIGN_OR_RETURN(const ExportedAdapter exported,
+                         flags.as == "ia3"
+                             ? ExportIa3(adapters, output.path())
+                             : ExportLora(adapters, CombinationOf(flags),
+                                          flags.rank, output.path()));
   CAIRN_RETURN_IF_ERROR(std::move(output).Publish());
   TellExported(flags, exported);
   return absl::OkStatus();
@@ -347,9 +353,8 @@ void CheckUsage(const Flags& flags) {
   if (flags.as != "dense" && flags.base.empty()) {
     throw CLI::ValidationError("--as goes with --base and --adapter");
   }
-  if (flags.as != "lora" &&
-      (flags.rank || flags.combine != "cat" || flags.density != 1 ||
-       flags.majority != "total")) {
+  if (flags.as != "lora" && (flags.rank || flags.combine != "cat" ||
+                             flags.density != 1 || flags.majority != "total")) {
     throw CLI::ValidationError(
         "--rank, --combine, --density and --majority go with --as lora");
   }

@@ -17,6 +17,7 @@
 #include "core/release/release_digest.h"
 #include "merge/engine/plan_facts.h"
 #include "merge/peft/adapter_effects.h"
+#include "merge/recipe/chat_template.h"
 #include "merge/recipe/output_config.h"
 #include "merge/recipe/recipe_plan.h"
 #include "merge/recipe/vocabulary_alignment.h"
@@ -77,10 +78,9 @@ absl::StatusOr<std::shared_ptr<ModelSource>> OpenStatistics(
   files["model.safetensors"] = std::move(file);
   auto opened = Checkpoint::Open(std::move(files));
   if (!opened.ok()) return LocalFault(Annotate(opened.status(), path));
-  CAIRN_ASSIGN_OR_RETURN(
-      ModelSource source,
-      ModelSource::Open(path,
-                        std::make_shared<Checkpoint>(*std::move(opened))));
+  CAIRN_ASSIGN_OR_RETURN(ModelSource source,
+                         ModelSource::Open(path, std::make_shared<Checkpoint>(
+                                                     *std::move(opened))));
   return std::make_shared<ModelSource>(std::move(source));
 }
 
@@ -125,10 +125,9 @@ std::string StageKey(const MergeStage& stage) {
   return absl::StrCat("{\"key\":\"", hasher.Finish().hex(), "\"}");
 }
 
-// Tokenizer, licence and the like of the model that the result is like.
-absl::Status CopyOtherFiles(const std::string& from,
-                            const std::string& directory) {
-  CAIRN_ASSIGN_OR_RETURN(const FileMap files, OpenDirectorySources(from));
+// Tokenizer, licence and the like among a model's files.
+FileMap OtherFiles(const FileMap& files) {
+  FileMap other;
   for (const auto& [path, source] : files) {
     if (absl::EndsWith(path, ".safetensors") ||
         absl::EndsWith(path, ".index.json") || path == "config.json" ||
@@ -136,11 +135,9 @@ absl::Status CopyOtherFiles(const std::string& from,
         !CheckReleaseFile(path).ok()) {
       continue;
     }
-    CAIRN_ASSIGN_OR_RETURN(const std::string bytes,
-                           ReadAll(*source, int64_t{1} << 30));
-    CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/", path), bytes));
+    other[path] = source;
   }
-  return absl::OkStatus();
+  return other;
 }
 
 // The digest of a finished model directory, of the tensors' known digests.
@@ -244,8 +241,7 @@ absl::Status MergeRun::PlanDocument(size_t document,
     warnings_.insert(warnings_.end(), aligned.warnings.begin(),
                      aligned.warnings.end());
   }
-  const SourceOpener open =
-      [&](const std::string& model)
+  const SourceOpener open = [&](const std::string& model)
       -> absl::StatusOr<std::shared_ptr<ModelSource>> {
     const auto found = aligned.models.find(model);
     if (found != aligned.models.end()) return found->second;
@@ -271,17 +267,43 @@ absl::Status MergeRun::PlanDocument(size_t document,
         ApplyToConfig({.vocab_size = aligned.vocab_size},
                       stage.plan.config_json, order_.recipe_label));
   }
-  stage.files = std::move(aligned.files);
-  stage.like = aligned.like.empty() ? recipe.base_model : aligned.like;
-  if (stage.like.empty()) stage.like = stage.plan.sources.front()->label();
+  CAIRN_RETURN_IF_ERROR(PlanBeside(recipe, aligned, open, stage));
   std::vector<TensorSpec> tensors;
   for (const PlannedOutput& output : stage.plan.outputs) {
     tensors.push_back(output.spec());
   }
-  stage.made = std::make_shared<ModelSource>(ModelSource::Planned(
-      recipe.name, std::move(tensors), stage.plan.config_json));
+  stage.made.push_back(std::make_shared<ModelSource>(ModelSource::Planned(
+      recipe.name, std::move(tensors), stage.plan.config_json, stage.beside)));
+  for (MergeStage& earlier : stages_) {
+    const auto found = aligned.models.find(earlier.name);
+    if (found != aligned.models.end() && found->second != earlier.made[0]) {
+      earlier.made.push_back(found->second);
+    }
+  }
   stages_.push_back(std::move(stage));
   document_state_[document] = 2;
+  return absl::OkStatus();
+}
+
+absl::Status MergeRun::PlanBeside(const Recipe& recipe,
+                                  const AlignedModels& aligned,
+                                  const SourceOpener& open, MergeStage& stage) {
+  std::shared_ptr<const ModelSource> like = aligned.like;
+  if (like == nullptr) like = stage.plan.sources.front();
+  if (aligned.like == nullptr && !recipe.base_model.empty()) {
+    CAIRN_ASSIGN_OR_RETURN(like, open(recipe.base_model));
+  }
+  stage.beside = OtherFiles(like->files());
+  std::map<std::string, std::string> changed = aligned.files;
+  CAIRN_ASSIGN_OR_RETURN(const std::string chat_template,
+                         ChooseChatTemplate(recipe, open));
+  if (!chat_template.empty()) {
+    CAIRN_RETURN_IF_ERROR(
+        SetChatTemplate(chat_template, like->files(), changed));
+  }
+  for (auto& [path, text] : changed) {
+    stage.beside[path] = MakeMemorySource(std::move(text));
+  }
   return absl::OkStatus();
 }
 
@@ -291,7 +313,7 @@ absl::StatusOr<std::shared_ptr<ModelSource>> MergeRun::OpenModel(
     if (documents_[i].name.empty() || documents_[i].name != model) continue;
     CAIRN_RETURN_IF_ERROR(PlanDocument(i, options));
     for (const MergeStage& stage : stages_) {
-      if (stage.name == model) return stage.made;
+      if (stage.name == model) return stage.made[0];
     }
   }
   const std::string path = AbsolutePath(model);
@@ -325,7 +347,7 @@ absl::Status MergeRun::PlanAdapters(const OutputOptions& options) {
   CAIRN_ASSIGN_OR_RETURN(AdaptedModel adapted, OpenAdapters(*source, adapters));
   CAIRN_RETURN_IF_ERROR(source->AddEffects(std::move(adapted.effects)));
   MergeStage stage;
-  stage.like = base;
+  stage.beside = OtherFiles(source->files());
   for (const auto& [name, tensor] : source->tensors()) {
     PlannedOutput output;
     output.name = name;
@@ -363,23 +385,22 @@ absl::StatusOr<OutputResult> MergeRun::RunStage(MergeStage& stage,
   ProgressLine line("bytes", !flags.quiet && !flags.no_progress);
   CAIRN_ASSIGN_OR_RETURN(
       OutputResult result,
-      RunOutputs(stage.plan, stage.cost, *writer,
-                 {.is_cancelled = &is_interrupted,
-                  .progress =
-                      [&](int64_t n) { line.Show(n, stage.cost.bytes_written); },
-                  .device = device_}));
+      RunOutputs(
+          stage.plan, stage.cost, *writer,
+          {.is_cancelled = &is_interrupted,
+           .progress =
+               [&](int64_t n) { line.Show(n, stage.cost.bytes_written); },
+           .device = device_}));
   if (is_interrupted) {
     return absl::CancelledError("interrupted; the same command goes on");
   }
   CAIRN_RETURN_IF_ERROR(std::move(*writer).Finish());
   CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/config.json"),
                                   stage.plan.config_json));
-  const std::string like = AbsolutePath(stage.like);
-  if (fs::is_directory(like)) {
-    CAIRN_RETURN_IF_ERROR(CopyOtherFiles(like, directory));
-  }
-  for (const auto& [path, text] : stage.files) {
-    CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/", path), text));
+  for (const auto& [path, source] : stage.beside) {
+    CAIRN_ASSIGN_OR_RETURN(const std::string bytes,
+                           ReadAll(*source, int64_t{1} << 30));
+    CAIRN_RETURN_IF_ERROR(WriteFile(absl::StrCat(directory, "/", path), bytes));
   }
   return result;
 }
@@ -415,8 +436,10 @@ absl::StatusOr<MergeRecordFile> MergeRun::Execute(
       break;
     }
     CAIRN_ASSIGN_OR_RETURN(Checkpoint made, OpenLocalCheckpoint(directory));
-    CAIRN_RETURN_IF_ERROR(
-        stage.made->Attach(std::make_shared<Checkpoint>(std::move(made))));
+    const auto model = std::make_shared<Checkpoint>(std::move(made));
+    for (const std::shared_ptr<ModelSource>& seen : stage.made) {
+      CAIRN_RETURN_IF_ERROR(seen->Attach(model));
+    }
   }
   if (expected != nullptr) {
     CAIRN_RETURN_IF_ERROR(CheckReplayed(*expected, record));

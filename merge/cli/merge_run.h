@@ -13,6 +13,8 @@
 #include "merge/engine/output_executor.h"
 #include "merge/engine/output_plan.h"
 #include "merge/recipe/recipe.h"
+#include "merge/recipe/recipe_plan.h"
+#include "merge/recipe/vocabulary_alignment.h"
 
 namespace cairn {
 
@@ -23,17 +25,17 @@ struct MergeStage {
   std::string name;
   OutputPlan plan;
   OutputCost cost;
-  std::shared_ptr<ModelSource> made;  // as later stages see it
-  std::string like;  // directory whose tokenizer and so on come along
-  std::map<std::string, std::string> files;  // ... but for these, by path
+  // As later stages see it: as it is, and with its vocabulary aligned.
+  std::vector<std::shared_ptr<ModelSource>> made;
+  FileMap beside;  // files that come along: tokenizer, licence and so on
 };
 
 // A merge on this machine, planned whole before a byte is written.
 class MergeRun {
  public:
-  // Opens headers only. A device of the options outlives the run. INVALID_ARGUMENT for a recipe that cannot be read or
-  // does not fit the models, NOT_FOUND for what is not there, DATA_LOSS for a
-  // damaged file.
+  // Opens headers only. A device of the options outlives the run.
+  // INVALID_ARGUMENT for a recipe that cannot be read or does not fit the
+  // models, NOT_FOUND for what is not there, DATA_LOSS for a damaged file.
   static absl::StatusOr<MergeRun> Plan(MergeOrder order,
                                        const OutputOptions& options);
 
@@ -51,6 +53,8 @@ class MergeRun {
  private:
   absl::Status PlanDocuments(const OutputOptions& options);
   absl::Status PlanDocument(size_t document, const OutputOptions& options);
+  absl::Status PlanBeside(const Recipe& recipe, const AlignedModels& aligned,
+                          const SourceOpener& open, MergeStage& stage);
   absl::Status PlanAdapters(const OutputOptions& options);
   absl::StatusOr<std::shared_ptr<ModelSource>> OpenModel(
       const std::string& model, const OutputOptions& options);

@@ -27,10 +27,11 @@ absl::StatusOr<ModelSource> ModelSource::Open(
 
 ModelSource ModelSource::Planned(std::string label,
                                  std::vector<TensorSpec> tensors,
-                                 std::string config_json) {
+                                 std::string config_json, FileMap files) {
   ModelSource source;
   source.label_ = std::move(label);
   source.config_json_ = std::move(config_json);
+  source.files_ = std::move(files);
   for (TensorSpec& spec : tensors) {
     const std::string name = spec.name;
     source.tensors_[name] = {
@@ -42,11 +43,12 @@ ModelSource ModelSource::Planned(std::string label,
 absl::Status ModelSource::Attach(std::shared_ptr<Checkpoint> model) {
   checkpoint_ = std::move(model);
   for (auto& [name, tensor] : tensors_) {
-    tensor.stored = checkpoint_->Find(name);
-    if (tensor.stored == nullptr) {
+    const CheckpointTensor* stored = checkpoint_->Find(name);
+    if (stored == nullptr) {
       return absl::InternalError(
           absl::StrCat(label_, " was made without tensor ", name));
     }
+    if (tensor.effect == nullptr) tensor.stored = stored;
   }
   return absl::OkStatus();
 }

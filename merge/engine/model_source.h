@@ -52,16 +52,22 @@ class ModelSource {
   // A model that is there.
   static absl::StatusOr<ModelSource> Open(std::string label,
                                           std::shared_ptr<Checkpoint> model);
-  // One that will be: known by its tensors and its configuration.
+  // One that will be: known by its tensors, its configuration and the files
+  // beside them.
   static ModelSource Planned(std::string label, std::vector<TensorSpec> tensors,
-                             std::string config_json);
+                             std::string config_json, FileMap files = {});
 
-  // The files of a planned model, now that they are there.
+  // The files of a planned model, now that they are there. Tensors that
+  // effects replaced stay replaced.
   absl::Status Attach(std::shared_ptr<Checkpoint> model);
   absl::Status AddEffects(ModelEffects effects);
 
   const std::string& label() const { return label_; }
   const std::string& config_json() const { return config_json_; }
+  // By relative path, as far as they are known.
+  const FileMap& files() const {
+    return checkpoint_ != nullptr ? checkpoint_->files() : files_;
+  }
   // Of what was added to the files; empty when nothing was.
   const std::string& effects_digest() const { return effects_digest_; }
   // Null for a planned model.
@@ -88,6 +94,7 @@ class ModelSource {
   std::string label_;
   std::string config_json_;
   std::string effects_digest_;
+  FileMap files_;                           // of a planned model
   std::shared_ptr<Checkpoint> checkpoint_;  // adapters' effects share it
   std::map<std::string, SourceTensor> tensors_;
 };

@@ -20,6 +20,10 @@ namespace {
 
 constexpr size_t kRecipeBytesMax = 1 << 20;
 constexpr size_t kSourcesMax = 4096;
+constexpr size_t kTokenRulesMax = 1 << 16;
+constexpr int64_t kMultipleMax = 1 << 20;
+// A shorter chat template is taken for a name.
+constexpr size_t kTemplateBytesMin = 20;
 
 // Reads one document. yaml-cpp's exceptions end at ParseRecipe().
 class RecipeReader {
@@ -32,12 +36,11 @@ class RecipeReader {
     if (!root.IsMap()) {
       return Error(root, "a recipe is a mapping with merge_method and models");
     }
-    CAIRN_RETURN_IF_ERROR(
-        CheckKeys(root, "recipe",
-                  {"name", "merge_method", "base_model", "models", "slices",
-                   "modules", "parameters", "dtype", "out_dtype",
-                   "tokenizer_source", "tokenizer", "chat_template",
-                   "clip_norm", "duplicates", "duplicate_cosine"}));
+    CAIRN_RETURN_IF_ERROR(CheckKeys(
+        root, "recipe",
+        {"name", "merge_method", "base_model", "models", "slices", "modules",
+         "parameters", "dtype", "out_dtype", "tokenizer_source", "tokenizer",
+         "chat_template", "clip_norm", "duplicates", "duplicate_cosine"}));
     Recipe recipe;
     CAIRN_RETURN_IF_ERROR(ReadText(root, "name", recipe.name));
     CAIRN_RETURN_IF_ERROR(ReadText(root, "merge_method", recipe.method));
@@ -53,11 +56,7 @@ class RecipeReader {
     CAIRN_RETURN_IF_ERROR(
         ReadText(root, "tokenizer_source", recipe.tokenizer_source));
     CAIRN_RETURN_IF_ERROR(ReadTokenizer(root, recipe));
-    if (root["chat_template"].IsDefined() && !root["chat_template"].IsNull()) {
-      return Error(root["chat_template"],
-                   "chat_template is not supported; it comes with the files "
-                   "of the base or, with tokenizer_source, of a model");
-    }
+    CAIRN_RETURN_IF_ERROR(ReadChatTemplate(root, recipe.chat_template));
     CAIRN_RETURN_IF_ERROR(ReadCare(root, recipe));
     CAIRN_RETURN_IF_ERROR(ReadParameters(root, recipe.parameters));
     CAIRN_RETURN_IF_ERROR(ReadBody(root, recipe));
@@ -116,24 +115,114 @@ class RecipeReader {
     return absl::OkStatus();
   }
 
+  absl::Status ReadChatTemplate(const YAML::Node& root,
+                                std::string& out) const {
+    CAIRN_RETURN_IF_ERROR(ReadText(root, "chat_template", out));
+    const bool is_template =
+        out.size() >= kTemplateBytesMin && absl::StrContains(out, "{");
+    if (out.empty() || out == "auto" || is_template) return absl::OkStatus();
+    return Error(root["chat_template"],
+                 absl::StrCat("chat_template \"", out,
+                              "\" is neither \"auto\" nor a template in Jinja; "
+                              "templates by name do not come with this "
+                              "program"));
+  }
+
   // `tokenizer_source: X`, or `tokenizer: {source: X}`.
   absl::Status ReadTokenizer(const YAML::Node& root, Recipe& recipe) {
     const YAML::Node node = root["tokenizer"];
     if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
     if (!recipe.tokenizer_source.empty() || !node.IsMap()) {
-      return Error(node, "tokenizer must be a mapping with a source, and "
-                         "stands without tokenizer_source");
+      return Error(node,
+                   "tokenizer must be a mapping with a source, and "
+                   "stands without tokenizer_source");
     }
-    CAIRN_RETURN_IF_ERROR(CheckKeys(node, "tokenizer",
-                                    {"source", "tokens", "pad_to_multiple_of"}));
-    for (const char* key : {"tokens", "pad_to_multiple_of"}) {
-      if (!node[key].IsDefined() || node[key].IsNull()) continue;
-      return Error(node[key],
-                   absl::StrCat(key, " is not supported; tokens are matched "
-                                     "by their texts, and rows by tokens"));
-    }
+    CAIRN_RETURN_IF_ERROR(CheckKeys(
+        node, "tokenizer", {"source", "tokens", "pad_to_multiple_of"}));
     recipe.tokenizer_source = "union";
-    return ReadModel(node, "source", recipe.tokenizer_source);
+    CAIRN_RETURN_IF_ERROR(ReadModel(node, "source", recipe.tokenizer_source));
+    CAIRN_RETURN_IF_ERROR(ReadCount(node, "pad_to_multiple_of", kMultipleMax,
+                                    recipe.pad_to_multiple_of));
+    return ReadTokens(node["tokens"], recipe.tokens);
+  }
+
+  absl::Status ReadCount(const YAML::Node& map, const char* key, int64_t most,
+                         int64_t& out) const {
+    const YAML::Node node = map[key];
+    if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
+    const bool is_number =
+        node.IsScalar() && absl::SimpleAtoi(node.as<std::string>(), &out);
+    if (is_number && out >= 0 && out <= most) return absl::OkStatus();
+    return Error(node,
+                 absl::StrCat(key, " must be an integer from 0 to ", most));
+  }
+
+  // `TOKEN: {source: MODEL | {kind: zero} | {kind: model_token, model: MODEL,
+  // token: TOKEN | token_id: ROW}, force: true | false}`.
+  absl::Status ReadTokens(const YAML::Node& node, std::vector<TokenRule>& out) {
+    if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
+    if (!node.IsMap() || node.size() > kTokenRulesMax) {
+      return Error(node, "tokens must be a mapping from tokens to rules");
+    }
+    std::set<std::string> seen;
+    for (const auto& entry : node) {
+      TokenRule& rule = out.emplace_back();
+      rule.token = entry.first.as<std::string>();
+      if (rule.token.empty() || !seen.insert(rule.token).second) {
+        return Error(entry.first, absl::StrCat("token \"", rule.token,
+                                               "\" is empty or there twice"));
+      }
+      if (!entry.second.IsMap()) {
+        return Error(entry.second,
+                     "a rule of a token is a mapping with the "
+                     "keys source and force");
+      }
+      CAIRN_RETURN_IF_ERROR(
+          CheckKeys(entry.second, "rule of a token", {"source", "force"}));
+      const YAML::Node force = entry.second["force"];
+      if (force.IsDefined() && !force.IsNull() &&
+          (!force.IsScalar() ||
+           !YAML::convert<bool>::decode(force, rule.is_for_all))) {
+        return Error(force, "force must be true or false");
+      }
+      CAIRN_RETURN_IF_ERROR(ReadTokenSource(entry.second, rule));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadTokenSource(const YAML::Node& map, TokenRule& rule) {
+    using From = TokenRule::From;
+    const YAML::Node node = map["source"];
+    if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
+    if (!node.IsMap() || !node["kind"].IsDefined()) {
+      rule.from = From::kModel;
+      CAIRN_RETURN_IF_ERROR(ReadModel(map, "source", rule.model));
+      if (rule.model.empty()) return Error(node, "source names no model");
+      return absl::OkStatus();
+    }
+    CAIRN_RETURN_IF_ERROR(CheckKeys(node, "source of a token",
+                                    {"kind", "model", "token", "token_id"}));
+    std::string kind;
+    CAIRN_RETURN_IF_ERROR(ReadText(node, "kind", kind));
+    if (kind == "zero") {
+      rule.from = From::kZeros;
+      return absl::OkStatus();
+    }
+    if (kind != "model_token") {
+      return Error(node["kind"], "kind must be zero or model_token");
+    }
+    CAIRN_RETURN_IF_ERROR(ReadModel(node, "model", rule.model));
+    const auto is_given = [&](const char* key) {
+      return node[key].IsDefined() && !node[key].IsNull();
+    };
+    if (rule.model.empty() || is_given("token") == is_given("token_id")) {
+      return Error(node,
+                   "a source of kind model_token has a model and either "
+                   "a token or a token_id");
+    }
+    rule.from = is_given("token") ? From::kToken : From::kRow;
+    CAIRN_RETURN_IF_ERROR(ReadText(node, "token", rule.other));
+    return ReadCount(node, "token_id", int64_t{1} << 31, rule.row);
   }
 
   absl::Status ReadCare(const YAML::Node& root, Recipe& recipe) const {
@@ -147,8 +236,9 @@ class RecipeReader {
       if (!fits.ok()) return Error(root[key], std::string(fits.message()));
       if (method_->base == MethodSpec::Base::kIgnored) {
         return Error(root[key],
-                     absl::StrCat(key, " is about differences from a base, and "
-                                       "method ",
+                     absl::StrCat(key,
+                                  " is about differences from a base, and "
+                                  "method ",
                                   method_->name, " has none"));
       }
     }
@@ -186,9 +276,9 @@ class RecipeReader {
   }
 
   // `files`: where those parameters go that name a file; null: none may.
-  absl::Status ReadParameters(const YAML::Node& map, ParameterSettings& out,
-                              std::map<std::string, std::string>* files =
-                                  nullptr) {
+  absl::Status ReadParameters(
+      const YAML::Node& map, ParameterSettings& out,
+      std::map<std::string, std::string>* files = nullptr) {
     const YAML::Node node = map["parameters"];
     if (!node.IsDefined() || node.IsNull()) return absl::OkStatus();
     if (!node.IsMap()) return Error(node, "parameters must be a mapping");
@@ -416,6 +506,24 @@ std::optional<double> EvaluateSetting(const ParameterSetting& setting,
     return (1 - part) * choice.value[low] + part * choice.value[high];
   }
   return std::nullopt;
+}
+
+std::vector<std::string> ModelsOf(const Recipe& recipe) {
+  std::vector<std::string> names;
+  const auto add = [&](const std::string& name) {
+    if (name.empty() ||
+        std::find(names.begin(), names.end(), name) != names.end()) {
+      return;
+    }
+    names.push_back(name);
+  };
+  add(recipe.base_model);
+  for (const RecipeSource& source : recipe.models) add(source.model);
+  for (const RecipeSlice& slice : recipe.slices) {
+    add(slice.base_model);
+    for (const RecipeSource& source : slice.sources) add(source.model);
+  }
+  return names;
 }
 
 absl::StatusOr<std::vector<Recipe>> ParseRecipe(

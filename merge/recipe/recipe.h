@@ -48,6 +48,23 @@ struct RecipeSlice {
   ParameterSettings parameters;
 };
 
+// Where a row of a vocabulary comes from when a model has none for a token.
+struct TokenRule {
+  enum class From {
+    kNothing,  // nothing is said: such a model is an error
+    kZeros,
+    kModel,  // the row that `model` has for the token
+    kToken,  // the row that `model` has for the token `other`
+    kRow,    // row number `row` of `model`
+  };
+  std::string token;
+  From from = From::kNothing;
+  std::string model = {};
+  std::string other = {};
+  int64_t row = 0;
+  bool is_for_all = false;  // of models that have a row, too
+};
+
 struct Recipe {
   std::string name;  // of a document that others use
   std::string method;
@@ -57,11 +74,18 @@ struct Recipe {
   std::vector<RecipeSlice> slices;
   ParameterSettings module_parameters;
   ParameterSettings parameters;
-  std::string dtype, out_dtype;  // "" or a name such as "bfloat16"
-  std::string tokenizer_source;  // "", "base", "union" or a model
+  std::string dtype, out_dtype;    // "" or a name such as "bfloat16"
+  std::string tokenizer_source;    // "", "base", "union" or a model
+  std::vector<TokenRule> tokens;   // those that the tokenizer lacks join it
+  int64_t pad_to_multiple_of = 0;  // of the rows of vocabularies; 0: as many
+                                   // as there are tokens
+  std::string chat_template;       // "", "auto" or the text itself
   // clip_norm, duplicates and duplicate_cosine, which mergekit has not.
   UpdateCare care;
 };
+
+// The models that a recipe names, each once, its base first.
+std::vector<std::string> ModelsOf(const Recipe& recipe);
 
 enum class UnknownKeys { kRefuse, kWarn };
 

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "merge/recipe/layer_names.h"
@@ -66,6 +67,65 @@ TEST(RecipeTest, SaysWhereAndWhatIsWrong) {
        "layer_range"}};
   for (const auto& [text, named] : cases) {
     const auto recipes = Parse(text);
+    ASSERT_FALSE(recipes.ok()) << text;
+    EXPECT_THAT(std::string(recipes.status().message()), HasSubstr(named));
+  }
+}
+
+constexpr char kLinear[] =
+    "merge_method: linear\nmodels: [{model: a, parameters: {weight: 1}}]\n";
+
+TEST(RecipeTest, ReadsWhatIsSaidAboutTokens) {
+  using From = TokenRule::From;
+  const auto recipes = Parse(absl::StrCat(
+      kLinear,
+      "tokenizer:\n  source: base\n  pad_to_multiple_of: 64\n  tokens:\n"
+      "    <z>: {source: {kind: zero}, force: true}\n"
+      "    <m>: {source: a}\n"
+      "    <t>: {source: {kind: model_token, model: a, token: x}}\n"
+      "    <r>: {source: {kind: model_token, model: {model: {path: a}}, "
+      "token_id: 7}}\n"
+      "    <n>: {}\n"
+      "chat_template: auto\n"));
+  ASSERT_TRUE(recipes.ok()) << recipes.status();
+  const Recipe& recipe = recipes->at(0);
+  EXPECT_EQ(recipe.tokenizer_source, "base");
+  EXPECT_EQ(recipe.pad_to_multiple_of, 64);
+  EXPECT_EQ(recipe.chat_template, "auto");
+  ASSERT_EQ(recipe.tokens.size(), 5U);
+  EXPECT_EQ(recipe.tokens[0].token, "<z>");
+  EXPECT_EQ(recipe.tokens[0].from, From::kZeros);
+  EXPECT_TRUE(recipe.tokens[0].is_for_all);
+  EXPECT_EQ(recipe.tokens[1].from, From::kModel);
+  EXPECT_EQ(recipe.tokens[1].model, "a");
+  EXPECT_FALSE(recipe.tokens[1].is_for_all);
+  EXPECT_EQ(recipe.tokens[2].from, From::kToken);
+  EXPECT_EQ(recipe.tokens[2].other, "x");
+  EXPECT_EQ(recipe.tokens[3].from, From::kRow);
+  EXPECT_EQ(recipe.tokens[3].model, "a");
+  EXPECT_EQ(recipe.tokens[3].row, 7);
+  EXPECT_EQ(recipe.tokens[4].from, From::kNothing);
+}
+
+TEST(RecipeTest, SaysWhatIsWrongAboutTokens) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"tokenizer: {pad_to_multiple_of: -1}\n", "pad_to_multiple_of"},
+      {"tokenizer: {pad_to_multiple_of: x}\n", "pad_to_multiple_of"},
+      {"tokenizer: {tokens: [a]}\n", "tokens"},
+      {"tokenizer: {tokens: {a: zero}}\n", "source and force"},
+      {"tokenizer: {tokens: {a: {sorce: b}}}\n", "sorce"},
+      {"tokenizer: {tokens: {a: {source: b, force: 2}}}\n", "force"},
+      {"tokenizer: {tokens: {a: {}, a: {}}}\n", "twice"},
+      {"tokenizer: {tokens: {a: {source: {kind: one}}}}\n", "kind"},
+      {"tokenizer: {tokens: {a: {source: {kind: model_token, model: a}}}}\n",
+       "token_id"},
+      {"tokenizer: {tokens: {a: {source: {kind: model_token, model: a, "
+       "token: b, token_id: 1}}}}\n",
+       "token_id"},
+      {"chat_template: chatml\n", "chatml"},
+  };
+  for (const auto& [text, named] : cases) {
+    const auto recipes = Parse(kLinear + text);
     ASSERT_FALSE(recipes.ok()) << text;
     EXPECT_THAT(std::string(recipes.status().message()), HasSubstr(named));
   }

@@ -34,6 +34,8 @@ class TokenizerFile {
   // its settings there when it is one there, to be found anywhere in a text
   // otherwise.
   void Add(const std::string& token, const TokenizerFile& other);
+  // The same with the settings of a token that no other file knows.
+  void AddPlain(const std::string& token) { Add(token, *this); }
   // Gives a token of the vocabulary the settings that it has as an added one.
   void MakeAdded(const std::string& token, const TokenizerFile& other);
 

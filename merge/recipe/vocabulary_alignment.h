@@ -21,8 +21,8 @@ struct AlignedModels {
   std::map<std::string, std::shared_ptr<ModelSource>> models;
   // Rows of the vocabulary; none when no model changed.
   std::optional<int64_t> vocab_size;
-  // The directory whose tokenizer and other files come along ...
-  std::string like;
+  // The model whose tokenizer and other files come along ...
+  std::shared_ptr<const ModelSource> like;
   // ... but for these, by path.
   std::map<std::string, std::string> files;
   std::vector<std::string> warnings;
@@ -34,8 +34,10 @@ struct AlignedModels {
 // not follow, model after model in the order of the recipe, by number. A token
 // that a model lacks gets the row of the only model that has it, else of the
 // base, else the mean of those that have it; zeros when nobody has
-// (as mergekit does). INVALID_ARGUMENT naming the model for a tokenizer that
-// is missing or cannot be read.
+// (as mergekit does); or what the recipe's `tokens` say. Rows that are there
+// to round their number up are the mean of a model's others. INVALID_ARGUMENT
+// naming the model for a tokenizer that is missing or cannot be read, naming
+// the token for a rule that does not fit.
 absl::StatusOr<AlignedModels> AlignVocabularies(const Recipe& recipe,
                                                 const SourceOpener& open);
 

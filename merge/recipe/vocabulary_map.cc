@@ -9,6 +9,9 @@
 namespace cairn {
 namespace {
 
+// Elements of the rows whose mean is taken that are read at once.
+constexpr int64_t kMeanTileElements = 1 << 18;
+
 class AlignedEffect : public TensorEffect {
  public:
   AlignedEffect(std::shared_ptr<const VocabularyMap> map,
@@ -27,7 +30,7 @@ class AlignedEffect : public TensorEffect {
       if (own >= 0) {
         // As far as rows lie one after the other in the model, too.
         int64_t rows = 1;
-        while (row + rows < map_->size &&
+        while (row + rows < map_->filled &&
                rows * columns_ - column < static_cast<int64_t>(values.size()) &&
                Own(row + rows) == own + rows) {
           ++rows;
@@ -37,8 +40,7 @@ class AlignedEffect : public TensorEffect {
         CAIRN_RETURN_IF_ERROR(
             ReadRow(model_, own, column, values.subspan(0, count), raw));
       } else {
-        count =
-            std::min(values.size(), static_cast<size_t>(columns_ - column));
+        count = std::min(values.size(), static_cast<size_t>(columns_ - column));
         CAIRN_RETURN_IF_ERROR(
             FillIn(row, column, values.subspan(0, count), raw));
       }
@@ -64,7 +66,9 @@ class AlignedEffect : public TensorEffect {
 
  private:
   int32_t Own(int64_t row) const {
-    return map_->rows[model_][static_cast<size_t>(row)];
+    const auto at = static_cast<size_t>(row);
+    if (row >= map_->filled || map_->donors[at].is_for_all) return -1;
+    return map_->rows[model_][at];
   }
 
   absl::Status ReadRow(size_t model, int32_t row, int64_t column,
@@ -75,26 +79,48 @@ class AlignedEffect : public TensorEffect {
 
   absl::Status FillIn(int64_t row, int64_t column, absl::Span<float> out,
                       std::vector<char>& raw) const {
+    if (row >= map_->filled) return MeanOfRows(column, out);
     const auto at = static_cast<size_t>(row);
-    const int32_t donor = map_->donors[at];
+    const VocabularyMap::Donor& donor = map_->donors[at];
     std::fill(out.begin(), out.end(), 0.0f);
-    if (donor == VocabularyMap::kZeros) return absl::OkStatus();
-    if (donor >= 0) {
-      const auto model = static_cast<size_t>(donor);
+    if (donor.model == VocabularyMap::kZeros) return absl::OkStatus();
+    if (donor.model >= 0) {
+      const auto model = static_cast<size_t>(donor.model);
       if (tensors_->tensors[model] == nullptr) return absl::OkStatus();
-      return ReadRow(model, map_->rows[model][at], column, out, raw);
+      return ReadRow(model, donor.row, column, out, raw);
     }
     std::vector<float> one(out.size());
     float count = 0;
     for (size_t m = 0; m < map_->rows.size(); ++m) {
       const int32_t own = map_->rows[m][at];
       if (own < 0 || tensors_->tensors[m] == nullptr) continue;
-      CAIRN_RETURN_IF_ERROR(
-          ReadRow(m, own, column, absl::MakeSpan(one), raw));
+      CAIRN_RETURN_IF_ERROR(ReadRow(m, own, column, absl::MakeSpan(one), raw));
       for (size_t i = 0; i < one.size(); ++i) out[i] += one[i];
       ++count;
     }
     for (float& value : out) value /= std::max(count, 1.0f);
+    return absl::OkStatus();
+  }
+
+  // Of the filled rows of this model, in double precision, row after row.
+  absl::Status MeanOfRows(int64_t column, absl::Span<float> out) const {
+    const int64_t rows = std::max<int64_t>(1, kMeanTileElements / columns_);
+    std::vector<double> sums(out.size());
+    std::vector<float> tile;
+    for (int64_t row = 0; row < map_->filled; row += rows) {
+      const int64_t count = std::min(rows, map_->filled - row);
+      tile.assign(static_cast<size_t>(count * columns_), 0.0f);
+      CAIRN_RETURN_IF_ERROR(Apply(row * columns_, absl::MakeSpan(tile)));
+      for (int64_t r = 0; r < count; ++r) {
+        const float* values = &tile[static_cast<size_t>(r * columns_ + column)];
+        for (size_t i = 0; i < sums.size(); ++i) {
+          sums[i] += static_cast<double>(values[i]);
+        }
+      }
+    }
+    for (size_t i = 0; i < sums.size(); ++i) {
+      out[i] = static_cast<float>(sums[i] / static_cast<double>(map_->filled));
+    }
     return absl::OkStatus();
   }
 
@@ -104,28 +130,29 @@ class AlignedEffect : public TensorEffect {
   int64_t columns_ = 1;
 };
 
-int32_t DonorOf(const VocabularyMap& map, size_t row,
-                std::optional<size_t> base) {
-  int32_t only = VocabularyMap::kZeros;
+VocabularyMap::Donor DonorOf(const VocabularyMap& map, size_t row,
+                             std::optional<size_t> base) {
+  VocabularyMap::Donor only;
   size_t present = 0;
   for (size_t m = 0; m < map.rows.size(); ++m) {
     if (map.rows[m][row] < 0) continue;
-    only = static_cast<int32_t>(m);
+    only = {.model = static_cast<int32_t>(m), .row = map.rows[m][row]};
     ++present;
   }
   if (present <= 1) return only;
   if (base.has_value() && map.rows[*base][row] >= 0) {
-    return static_cast<int32_t>(*base);
+    return {.model = static_cast<int32_t>(*base), .row = map.rows[*base][row]};
   }
-  return VocabularyMap::kMean;
+  return {.model = VocabularyMap::kMean};
 }
 
 }  // namespace
 
 bool VocabularyMap::IsIdentity(size_t model, int64_t model_rows) const {
-  if (model_rows != size) return false;
+  if (model_rows != size || filled != size) return false;
   for (int64_t r = 0; r < size; ++r) {
-    if (rows[model][static_cast<size_t>(r)] != r) return false;
+    const auto at = static_cast<size_t>(r);
+    if (rows[model][at] != r || donors[at].is_for_all) return false;
   }
   return true;
 }
@@ -137,6 +164,7 @@ VocabularyMap MapVocabularies(const TokenizerFile& common,
   for (const auto& [token, number] : common.tokens()) {
     map.size = std::max(map.size, number + 1);
   }
+  map.filled = map.size;
   const auto size = static_cast<size_t>(map.size);
   map.rows.assign(models.size(), std::vector<int32_t>(size, -1));
   std::vector<bool> has_token(size, false);
@@ -144,7 +172,8 @@ VocabularyMap MapVocabularies(const TokenizerFile& common,
     has_token[static_cast<size_t>(number)] = true;
     for (size_t m = 0; m < models.size(); ++m) {
       const auto found = models[m].tokenizer->tokens().find(token);
-      if (found == models[m].tokenizer->tokens().end() ||
+      if (!models[m].is_merged ||
+          found == models[m].tokenizer->tokens().end() ||
           found->second >= models[m].rows) {
         continue;
       }
@@ -154,12 +183,16 @@ VocabularyMap MapVocabularies(const TokenizerFile& common,
   }
   map.donors.reserve(size);
   for (size_t r = 0; r < size; ++r) {
-    const bool is_spare = !has_token[r] && static_cast<int64_t>(r) <
-                                               models[from].rows;
+    const bool is_spare = !has_token[r] && models[from].is_merged &&
+                          static_cast<int64_t>(r) < models[from].rows;
     if (is_spare) map.rows[from][r] = static_cast<int32_t>(r);
     map.donors.push_back(DonorOf(map, r, base));
   }
   return map;
+}
+
+void PadVocabulary(int64_t multiple, VocabularyMap& map) {
+  map.size = (map.filled + multiple - 1) / multiple * multiple;
 }
 
 std::shared_ptr<const TensorEffect> MakeAlignedEffect(

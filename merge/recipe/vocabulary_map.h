@@ -17,12 +17,21 @@ struct VocabularyMap {
   static constexpr int32_t kZeros = -1;
   static constexpr int32_t kMean = -2;
 
+  // What stands in for a row that a model has not.
+  struct Donor {
+    int32_t model = kZeros;   // or kMean: of those that have the row
+    int32_t row = 0;          // of that model
+    bool is_for_all = false;  // of models that have the row, too
+    bool operator==(const Donor&) const = default;
+  };
+
   int64_t size = 0;
-  // rows[m][r]: the row of model m; negative: it has none.
+  // Rows before those that are there to round the size up, each of which is
+  // the mean of the model's rows before them.
+  int64_t filled = 0;
+  // rows[m][r]: the row of model m; negative: it has none. Of filled rows.
   std::vector<std::vector<int32_t>> rows;
-  // What stands in for a row that a model has not: the row of a model, zeros,
-  // or the mean of those that have it.
-  std::vector<int32_t> donors;
+  std::vector<Donor> donors;  // of filled rows
 
   // Whether a model with so many rows has them in this order already.
   bool IsIdentity(size_t model, int64_t model_rows) const;
@@ -32,13 +41,18 @@ struct VocabularyMap {
 struct ModelVocabulary {
   const TokenizerFile* tokenizer = nullptr;
   int64_t rows = 0;
+  bool is_merged = true;  // false: it lends its tokenizer, and no rows
 };
 
 // `from`: the model whose tokenizer the common one was made of, which also has
-// the rows that no token stands for. `base`: see AlignVocabularies().
+// the rows that no token stands for. `base`: see AlignVocabularies(). Not
+// rounded up.
 VocabularyMap MapVocabularies(const TokenizerFile& common,
                               const std::vector<ModelVocabulary>& models,
                               size_t from, std::optional<size_t> base);
+
+// Rounds the size up.
+void PadVocabulary(int64_t multiple, VocabularyMap& map);
 
 // A tensor of each model; null where a model has not got it.
 struct VocabularyTensors {

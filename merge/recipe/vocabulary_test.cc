@@ -104,19 +104,22 @@ TEST(VocabularyMapTest, FillsInWhatAModelLacks) {
   TokenizerFile common = base;
   common.Add("c", one);
   common.Add("d", one);
-  const std::vector<ModelVocabulary> models = {{&base, 3}, {&one, 3}, {&two, 4}};
+  const std::vector<ModelVocabulary> models = {
+      {&base, 3}, {&one, 3}, {&two, 4}};
   const VocabularyMap map = MapVocabularies(common, models, 0, 0);
   EXPECT_EQ(map.size, 4);
   EXPECT_THAT(map.rows[0], ElementsAre(0, 1, -1, -1));
   EXPECT_THAT(map.rows[1], ElementsAre(-1, 0, 1, 2));
   EXPECT_THAT(map.rows[2], ElementsAre(1, -1, 0, -1)) << "d has no row";
   // a and b: the base's; c: a mean; d: the only model that has it.
-  EXPECT_THAT(map.donors, ElementsAre(0, 0, VocabularyMap::kMean, 1));
+  using Donor = VocabularyMap::Donor;
+  const Donor mean = {.model = VocabularyMap::kMean};
+  EXPECT_THAT(map.donors,
+              ElementsAre(Donor{0, 0}, Donor{0, 1}, mean, Donor{1, 2}));
   EXPECT_FALSE(map.IsIdentity(0, 3));
   EXPECT_TRUE(MapVocabularies(base, {{&base, 2}}, 0, 0).IsIdentity(0, 2));
   EXPECT_THAT(MapVocabularies(common, models, 0, std::nullopt).donors,
-              ElementsAre(VocabularyMap::kMean, VocabularyMap::kMean,
-                          VocabularyMap::kMean, 1));
+              ElementsAre(mean, mean, mean, Donor{1, 2}));
 }
 
 // A model of an embedding of two columns, whose rows are numbered.
@@ -124,11 +127,10 @@ std::shared_ptr<ModelSource> Model(const std::string& label,
                                    const std::vector<float>& rows,
                                    const std::string& tokenizer) {
   const auto count = static_cast<int64_t>(rows.size());
-  const auto layout =
-      LayOutSafetensors({{.name = "model.embed_tokens.weight",
-                          .dtype = DType::kF32,
-                          .shape = {count, 2}}},
-                        {});
+  const auto layout = LayOutSafetensors({{.name = "model.embed_tokens.weight",
+                                          .dtype = DType::kF32,
+                                          .shape = {count, 2}}},
+                                        {});
   std::vector<float> values;
   for (float row : rows) values.insert(values.end(), {row, row + 0.5f});
   std::string packed(values.size() * 4, '\0');
@@ -151,10 +153,10 @@ RecipeSource Source(const std::string& model) {
 }
 
 TEST(VocabularyAlignmentTest, RowsFollowTheTokensInTilesOfAnySize) {
-  const auto open =
-      [](const std::string& name)
+  const auto open = [](const std::string& name)
       -> absl::StatusOr<std::shared_ptr<ModelSource>> {
-    if (name == "base") return Model(name, {1, 2}, Bpe(R"("a":0,"b":1)", "", ""));
+    if (name == "base")
+      return Model(name, {1, 2}, Bpe(R"("a":0,"b":1)", "", ""));
     return Model(name, {10, 20, 30}, Bpe(R"("c":2,"b":0,"a":1)", "", ""));
   };
   Recipe recipe;
@@ -164,7 +166,7 @@ TEST(VocabularyAlignmentTest, RowsFollowTheTokensInTilesOfAnySize) {
   auto aligned = AlignVocabularies(recipe, open);
   ASSERT_TRUE(aligned.ok()) << aligned.status();
   EXPECT_EQ(aligned->vocab_size, 3);
-  EXPECT_EQ(aligned->like, "base");
+  EXPECT_EQ(aligned->like->label(), "base");
   EXPECT_THAT(aligned->files.at("tokenizer.json"), HasSubstr("\"c\""));
   const auto read = [&](const std::string& name, size_t tile) {
     const ModelSource& model = *aligned->models.at(name);
@@ -173,19 +175,18 @@ TEST(VocabularyAlignmentTest, RowsFollowTheTokensInTilesOfAnySize) {
     std::vector<float> values(6);
     std::vector<char> raw;
     for (size_t at = 0; at < 6; at += tile) {
-      EXPECT_TRUE(model
-                      .Read(tensor, static_cast<int64_t>(at),
-                            absl::MakeSpan(values).subspan(
-                                at, std::min(tile, 6 - at)),
-                            raw)
-                      .ok());
+      EXPECT_TRUE(
+          model
+              .Read(tensor, static_cast<int64_t>(at),
+                    absl::MakeSpan(values).subspan(at, std::min(tile, 6 - at)),
+                    raw)
+              .ok());
     }
     return values;
   };
   for (size_t tile : {1, 4, 5, 6}) {
     EXPECT_THAT(read("base", tile), ElementsAre(1, 1.5, 2, 2.5, 30, 30.5));
-    EXPECT_THAT(read("other", tile),
-                ElementsAre(20, 20.5, 10, 10.5, 30, 30.5));
+    EXPECT_THAT(read("other", tile), ElementsAre(20, 20.5, 10, 10.5, 30, 30.5));
   }
   recipe.tokenizer_source = "base";
   aligned = AlignVocabularies(recipe, open);
@@ -195,9 +196,67 @@ TEST(VocabularyAlignmentTest, RowsFollowTheTokensInTilesOfAnySize) {
   EXPECT_FALSE(AlignVocabularies(recipe, open)->vocab_size.has_value());
 }
 
+TEST(VocabularyAlignmentTest, RulesSayWhereRowsComeFrom) {
+  const auto open = [](const std::string& name)
+      -> absl::StatusOr<std::shared_ptr<ModelSource>> {
+    if (name == "base") {
+      return Model(name, {1, 2}, Bpe(R"("a":0,"b":1)", "", ""));
+    }
+    return Model(name, {10, 20, 30}, Bpe(R"("c":2,"b":0,"a":1)", "", ""));
+  };
+  using From = TokenRule::From;
+  Recipe recipe;
+  recipe.base_model = "base";
+  recipe.models = {Source("other")};
+  recipe.tokenizer_source = "base";
+  recipe.tokens = {
+      {.token = "a",
+       .from = From::kModel,
+       .model = "other",
+       .is_for_all = true},
+      {.token = "new", .from = From::kToken, .model = "other", .other = "c"},
+      {.token = "none", .from = From::kZeros},
+      {.token = "row", .from = From::kRow, .model = "base", .row = 1}};
+  recipe.pad_to_multiple_of = 4;
+  auto aligned = AlignVocabularies(recipe, open);
+  ASSERT_TRUE(aligned.ok()) << aligned.status();
+  EXPECT_EQ(aligned->vocab_size, 8);
+  EXPECT_THAT(aligned->files.at("tokenizer.json"), HasSubstr("\"none\""));
+  // a is the other's; b its own; then the new ones, and their mean.
+  const std::vector<std::pair<std::string, std::vector<float>>> wanted = {
+      {"base", {20, 2, 30, 0, 2}}, {"other", {20, 10, 30, 0, 2}}};
+  for (const auto& [name, rows] : wanted) {
+    const ModelSource& model = *aligned->models.at(name);
+    const SourceTensor& tensor = *model.Find("model.embed_tokens.weight");
+    std::vector<float> values(16);
+    std::vector<char> raw;
+    ASSERT_TRUE(model.Read(tensor, 0, absl::MakeSpan(values), raw).ok());
+    float sum = 0;
+    for (size_t r = 0; r < 8; ++r) {
+      const float first = r < rows.size() ? rows[r] : sum / 5;
+      EXPECT_FLOAT_EQ(values[2 * r], first) << name << " " << r;
+      const float half = r == 3 ? 0 : r < rows.size() ? 0.5f : 0.4f;
+      EXPECT_FLOAT_EQ(values[2 * r + 1], first + half) << name << " " << r;
+      if (r < rows.size()) sum += rows[r];
+    }
+  }
+  const auto message = [&](TokenRule rule) {
+    recipe.tokens = {std::move(rule)};
+    return std::string(AlignVocabularies(recipe, open).status().message());
+  };
+  EXPECT_THAT(message({.token = "new"}), HasSubstr("\"new\" has no source"));
+  EXPECT_THAT(message({.token = "new", .from = From::kModel, .model = "nix"}),
+              HasSubstr("nix"));
+  EXPECT_THAT(message({.token = "new", .from = From::kModel, .model = "base"}),
+              HasSubstr("has no row for"));
+  EXPECT_THAT(
+      message({.token = "new", .from = From::kRow, .model = "base", .row = 2}),
+      HasSubstr("has no row for"));
+  EXPECT_EQ(message({.token = "a"}), "") << "every model has it";
+}
+
 TEST(VocabularyAlignmentTest, SaysWhatIsMissing) {
-  const auto open =
-      [](const std::string& name)
+  const auto open = [](const std::string& name)
       -> absl::StatusOr<std::shared_ptr<ModelSource>> {
     return Model(name, {1, 2},
                  name == "with" ? Bpe(R"("a":0,"b":1)", "", "") : "");
