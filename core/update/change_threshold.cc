@@ -1,5 +1,6 @@
 #include "core/update/change_threshold.h"
 
+#include <algorithm>
 #include <bit>
 
 namespace cairn {
@@ -23,12 +24,26 @@ void ChangeThreshold::Count(absl::Span<const float> values) {
   }
 }
 
+void ChangeThreshold::Add(const ChangeThreshold& other) {
+  for (size_t bin = 0; bin < kBins; ++bin) bins_[bin] += other.bins_[bin];
+}
+
 void ChangeThreshold::EndPass() {
   size_t bin = kBins - 1;
   while (bin > 0 && bins_[bin] < wanted_) wanted_ -= bins_[bin--];
   threshold_ |= static_cast<uint32_t>(bin) << (pass_ == 0 ? 16 : 0);
-  bins_.assign(kBins, 0);
-  ++pass_;
+  // Copies of a threshold that is found are small.
+  bins_ = std::vector<int64_t>(++pass_ == kPasses ? 0 : kBins);
+}
+
+bool ChangeThreshold::IsLeast(float value) const {
+  return std::bit_cast<uint32_t>(value) == threshold_;
+}
+
+ChangeThreshold ChangeThreshold::After(int64_t least) const {
+  ChangeThreshold after = *this;
+  after.wanted_ = std::max<int64_t>(0, wanted_ - least);
+  return after;
 }
 
 bool ChangeThreshold::Keep(float value) {

@@ -20,6 +20,8 @@ class ChangeThreshold {
   // count.
   bool done() const { return pass_ == kPasses; }
   void Count(absl::Span<const float> values);
+  // Adds what another one, for the same number, counted in this pass.
+  void Add(const ChangeThreshold& other);
   void EndPass();
 
   // False before the first pass has ended: everything is kept.
@@ -27,6 +29,11 @@ class ChangeThreshold {
   // Whether a value is among the k largest. To be asked once for each value
   // that is not zero, in the order of the stream.
   bool Keep(float value);
+  // Whether a value is the smallest that is kept, so that Keep() depends on
+  // how many there were of it before.
+  bool IsLeast(float value) const;
+  // The same for what comes in the stream after so many of the least.
+  ChangeThreshold After(int64_t least) const;
 
  private:
   static constexpr int kPasses = 2;

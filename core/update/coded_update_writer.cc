@@ -172,15 +172,34 @@ absl::Status CodedUpdateWriter::EndPart() {
 
 absl::Status CodedUpdateWriter::EndTensor() {
   CAIRN_RETURN_IF_ERROR(EndPart());
-  part_.reset();
-  if (parts_ > 0) {
-    table_.AddTensor(tensor_);
-    table_.AddNumber(parts_);
-    for (const int64_t number : numbers_) table_.AddNumber(number);
-  }
-  parts_ = 0;
-  numbers_.clear();
+  AddToTable(*this);
   return absl::OkStatus();
+}
+
+void CodedUpdateWriter::AddToTable(CodedUpdateWriter& part) {
+  if (part.parts_ > 0) {
+    table_.AddTensor(part.tensor_);
+    table_.AddNumber(part.parts_);
+    for (const int64_t number : part.numbers_) table_.AddNumber(number);
+  }
+  part.part_.reset();
+  part.parts_ = 0;
+  part.numbers_.clear();
+}
+
+absl::Status CodedUpdateWriter::Take(CodedUpdateWriter& part) {
+  CAIRN_RETURN_IF_ERROR(EndTensor());
+  CAIRN_RETURN_IF_ERROR(part.EndPart());
+  if (part.parts_ > 0 && part.tensor_.name <= table_.last_name()) {
+    return Wrong(part.tensor_, absl::StrCat("must come after ",
+                                            JsonQuote(table_.last_name())));
+  }
+  AddToTable(part);
+  part.tensor_ = {};
+  CAIRN_RETURN_IF_ERROR(part.positions_->MoveTo(*positions_));
+  CAIRN_RETURN_IF_ERROR(part.values_->MoveTo(*values_));
+  CAIRN_RETURN_IF_ERROR(part.scales_->MoveTo(*scales_));
+  return part.factors_->MoveTo(*factors_);
 }
 
 absl::Status CodedUpdateWriter::Finish() && {

@@ -54,6 +54,10 @@ class CodedUpdateWriter {
   absl::Status BeginMasked(int64_t count, const PartValues& values);
   absl::Status AddValues(absl::Span<const float> values);
   absl::Status AddBytes(absl::Span<const char> values);
+  // Takes over the tensor that was written to `part`, a writer of the same
+  // format that then may begin any tensor: as if it were written here, so that
+  // several can be made at once. Its name comes after those before.
+  absl::Status Take(CodedUpdateWriter& part);
   // Writes the file; tensors and lists without values leave no trace in it.
   // FAILED_PRECONDITION when nothing was changed at all.
   absl::Status Finish() &&;
@@ -70,6 +74,8 @@ class CodedUpdateWriter {
   // The part's numbers for the table, once its values are known.
   absl::Status EndPart();
   absl::Status EndTensor();
+  // Notes what tensor_, parts_ and numbers_ say, and forgets them.
+  void AddToTable(CodedUpdateWriter& part);
   absl::Status FlushValues();
   // A tensor of the file for each stream that has bytes.
   absl::Status WriteFile();

@@ -36,17 +36,38 @@ absl::Status ScratchFile::Append(absl::string_view bytes) {
   return buffer_.size() < kBufferBytes ? absl::OkStatus() : Flush();
 }
 
+absl::Status ScratchFile::MoveTo(ScratchFile& other) {
+  CAIRN_RETURN_IF_ERROR(ForEachPart([&](int64_t, absl::Span<const char> part) {
+    return other.Append({part.data(), part.size()});
+  }));
+  CAIRN_RETURN_IF_ERROR(other.Append(buffer_));
+  buffer_.clear();
+  if (flushed_ > 0 &&
+      (ftruncate(fd_, 0) != 0 || lseek(fd_, 0, SEEK_SET) != 0)) {
+    return SystemError(errno, absl::StrCat("empty ", path_));
+  }
+  flushed_ = 0;
+  return absl::OkStatus();
+}
+
 absl::Status ScratchFile::CopyTo(SafetensorsWriter& writer,
                                  absl::string_view tensor) {
   CAIRN_RETURN_IF_ERROR(Flush());
+  return ForEachPart([&](int64_t offset, absl::Span<const char> part) {
+    return writer.Write(tensor, offset, part);
+  });
+}
+
+absl::Status ScratchFile::ForEachPart(
+    absl::FunctionRef<absl::Status(int64_t, absl::Span<const char>)> visit) {
+  if (flushed_ == 0) return absl::OkStatus();
   std::string part(kBufferBytes, '\0');
   for (int64_t offset = 0; offset < flushed_;) {
     const ssize_t got = pread(fd_, &part[0], part.size(), offset);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) return SystemError(errno, absl::StrCat("read ", path_));
-    CAIRN_RETURN_IF_ERROR(writer.Write(
-        tensor, offset,
-        absl::MakeConstSpan(part).subspan(0, static_cast<size_t>(got))));
+    CAIRN_RETURN_IF_ERROR(visit(offset, absl::MakeConstSpan(part).subspan(
+                                            0, static_cast<size_t>(got))));
     offset += got;
   }
   return absl::OkStatus();

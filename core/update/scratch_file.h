@@ -5,9 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "core/tensor/safetensors.h"
 
 namespace cairn {
@@ -27,12 +29,17 @@ class ScratchFile {
     return flushed_ + static_cast<int64_t>(buffer_.size());
   }
   absl::Status Append(absl::string_view bytes);
+  // Appends everything to another file; this one is empty then.
+  absl::Status MoveTo(ScratchFile& other);
   // Writes everything as the bytes of a tensor.
   absl::Status CopyTo(SafetensorsWriter& writer, absl::string_view tensor);
 
  private:
   ScratchFile(std::string path, int fd);
   absl::Status Flush();
+  // Calls visit(offset, bytes) for what was flushed, part by part.
+  absl::Status ForEachPart(
+      absl::FunctionRef<absl::Status(int64_t, absl::Span<const char>)> visit);
 
   const std::string path_;
   const int fd_;

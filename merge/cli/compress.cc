@@ -286,6 +286,7 @@ absl::Status WriteUpdate(const Flags& flags, const ChangeSource& source,
   if (!kind.has_value()) {
     return WriteFittedLora(source, directory,
                            {.rank = flags.rank,
+                            .threads = ThreadsOf(flags),
                             .base_config_json = base.config_json(),
                             .base_path = flags.base});
   }
@@ -296,7 +297,8 @@ absl::Status WriteUpdate(const Flags& flags, const ChangeSource& source,
       .rank = flags.rank,
       .group = flags.group,
       .sign_scale = flags.scale == "row" ? SignScale::kRow : SignScale::kTensor,
-      .values = ValuesOf(flags)};
+      .values = ValuesOf(flags),
+      .threads = ThreadsOf(flags)};
   for (const CheckpointTensor& tensor : base.tensors()) {
     if (IsNumeric(tensor.dtype)) options.base_elements += tensor.elements();
   }

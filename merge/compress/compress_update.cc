@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/json_value.h"
 #include "core/base/log.h"
+#include "core/base/mutex.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/codec/position_codec.h"
@@ -17,6 +18,7 @@
 #include "core/update/change_threshold.h"
 #include "core/update/coded_update_writer.h"
 #include "merge/compress/low_rank_fit.h"
+#include "merge/engine/piece_runner.h"
 
 namespace cairn {
 namespace {
@@ -91,45 +93,49 @@ class Remainder : public TensorDelta {
 // What one look at a tensor's change tells.
 struct Survey {
   int64_t changed = 0;
+  // Of these, as large as the least that is kept; and before the tensor.
+  int64_t least = 0;
+  int64_t least_before = 0;
   float largest = 0;
   double magnitudes = 0;  // their sum
 };
 
-class Compressor {
+// Codes tensors one after the other, for one thread.
+class TensorCoder {
  public:
-  Compressor(const ChangeSource& source, const CompressOptions& options)
-      : source_(source), options_(options) {
-    for (const TensorSpec& tensor : source.tensors()) {
-      total_ += tensor.elements();
-    }
+  TensorCoder(const ChangeSource& source, const CompressOptions& options)
+      : source_(source), options_(options) {}
+
+  // Adds the magnitudes of a tensor's change to a threshold's counts.
+  absl::Status Count(const TensorSpec& tensor, ChangeThreshold& threshold) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
+    return CountMagnitudes(tensor, *change, threshold);
   }
 
-  absl::Status Run(CodedUpdateWriter& writer) {
-    ChangeThreshold threshold(0);
-    if (options_.kind == Compression::kSparse && options_.mask == nullptr) {
-      CAIRN_ASSIGN_OR_RETURN(threshold, FindWholeThreshold());
-    }
-    for (const TensorSpec& tensor : source_.tensors()) {
-      CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
-      CAIRN_RETURN_IF_ERROR(WriteTensor(tensor, *change, threshold, writer));
-      done_ += tensor.elements();
-      if (options_.progress) options_.progress(done_, total_);
-    }
-    return absl::OkStatus();
+  // `whole`: the least change that is kept of a whole model.
+  absl::StatusOr<Survey> LookAt(const TensorSpec& tensor,
+                                const ChangeThreshold& whole) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
+    return LookAt(tensor, *change, whole);
   }
 
-  absl::Status WriteMask(PositionMaskWriter& writer) {
-    CAIRN_ASSIGN_OR_RETURN(ChangeThreshold threshold, FindWholeThreshold());
-    for (const TensorSpec& tensor : source_.tensors()) {
-      CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
-      CAIRN_RETURN_IF_ERROR(writer.BeginTensor(tensor));
-      CAIRN_RETURN_IF_ERROR(ForEachTile(
-          tensor, *change, [&](int64_t first, absl::Span<const float> tile) {
-            Select(first, tile, threshold);
-            return writer.Add(positions_);
-          }));
-    }
-    return absl::OkStatus();
+  // What of a tensor that changed is kept; `whole` as it is after the tensors
+  // before it.
+  absl::Status Write(const TensorSpec& tensor, const Survey& survey,
+                     ChangeThreshold& whole, CodedUpdateWriter& writer) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
+    return WriteTensor(tensor, *change, survey, whole, writer);
+  }
+
+  absl::Status WriteMask(const TensorSpec& tensor, ChangeThreshold& whole,
+                         PositionMaskWriter& writer) {
+    CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
+    CAIRN_RETURN_IF_ERROR(writer.BeginTensor(tensor));
+    return ForEachTile(tensor, *change,
+                       [&](int64_t first, absl::Span<const float> tile) {
+                         Select(first, tile, whole);
+                         return writer.Add(positions_);
+                       });
   }
 
  private:
@@ -148,7 +154,8 @@ class Compressor {
   }
 
   absl::StatusOr<Survey> LookAt(const TensorSpec& tensor,
-                                const TensorDelta& change) {
+                                const TensorDelta& change,
+                                const ChangeThreshold& whole) {
     Survey survey;
     bool is_finite = true;
     CAIRN_RETURN_IF_ERROR(
@@ -157,6 +164,7 @@ class Compressor {
             const float magnitude = std::fabs(value);
             is_finite = is_finite && std::isfinite(value);
             survey.changed += magnitude > 0 ? 1 : 0;
+            survey.least += whole.IsLeast(magnitude) ? 1 : 0;
             survey.largest = std::max(survey.largest, magnitude);
             survey.magnitudes += magnitude;
           }
@@ -184,23 +192,7 @@ class Compressor {
                        });
   }
 
-  // The least change that is kept of a whole model; not set when all are.
-  absl::StatusOr<ChangeThreshold> FindWholeThreshold() {
-    if (options_.density >= 1) return ChangeThreshold(0);
-    const double kept =
-        options_.density * static_cast<double>(options_.base_elements);
-    ChangeThreshold threshold(std::max<int64_t>(std::llround(kept), 1));
-    while (!threshold.done()) {
-      for (const TensorSpec& tensor : source_.tensors()) {
-        CAIRN_ASSIGN_OR_RETURN(auto change, source_.Open(tensor));
-        CAIRN_RETURN_IF_ERROR(CountMagnitudes(tensor, *change, threshold));
-      }
-      threshold.EndPass();
-    }
-    return threshold;
-  }
-
-  // The same of one tensor.
+  // The least change that is kept of a tensor.
   absl::StatusOr<ChangeThreshold> FindThreshold(const TensorSpec& tensor,
                                                 const TensorDelta& change) {
     const double kept =
@@ -214,9 +206,8 @@ class Compressor {
   }
 
   absl::Status WriteTensor(const TensorSpec& tensor, const TensorDelta& change,
-                           ChangeThreshold& whole, CodedUpdateWriter& writer) {
-    CAIRN_ASSIGN_OR_RETURN(const Survey survey, LookAt(tensor, change));
-    if (survey.changed == 0) return absl::OkStatus();
+                           const Survey& survey, ChangeThreshold& whole,
+                           CodedUpdateWriter& writer) {
     CAIRN_RETURN_IF_ERROR(writer.BeginTensor(tensor));
     if (options_.mask != nullptr) return WriteMasked(tensor, change, writer);
     if (options_.kind == Compression::kSparse) {
@@ -385,11 +376,138 @@ class Compressor {
 
   const ChangeSource& source_;
   const CompressOptions& options_;
-  int64_t done_ = 0;
-  int64_t total_ = 0;
   // Reused from tile to tile.
   std::vector<float> tile_, magnitudes_, kept_;
   std::vector<int64_t> positions_;
+};
+
+// Lets threads that work on tensors out of order act on them in order.
+class Turns {
+ public:
+  // Waits until everything before `turn` was done or left out.
+  void Await(int64_t turn) {
+    MutexLock lock(mutex_);
+    while (next_ != turn) changed_.Wait(mutex_);
+  }
+  void End() {
+    MutexLock lock(mutex_);
+    ++next_;
+    changed_.NotifyAll();
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  int64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// Codes all tensors of a change, several at once.
+class Compressor {
+ public:
+  Compressor(const ChangeSource& source, const CompressOptions& options)
+      : tensors_(source.tensors()),
+        options_(options),
+        whole_(0),
+        surveys_(tensors_.size()) {
+    for (const TensorSpec& tensor : tensors_) total_ += tensor.elements();
+    for (int i = 0; i < std::max(1, options.threads); ++i) {
+      coders_.emplace_back(source, options);
+    }
+  }
+
+  absl::Status Run(const std::string& path, CodedUpdateWriter& writer) {
+    if (options_.kind == Compression::kSparse && options_.mask == nullptr) {
+      CAIRN_RETURN_IF_ERROR(FindWhole());
+    }
+    CAIRN_RETURN_IF_ERROR(LookAtAll());
+    std::vector<std::unique_ptr<CodedUpdateWriter>> parts;
+    while (parts.size() < coders_.size()) {
+      CAIRN_ASSIGN_OR_RETURN(
+          parts.emplace_back(),
+          CodedUpdateWriter::Create(path, options_.base_digest,
+                                    FormatOf(options_.kind),
+                                    options_.mask_digest));
+    }
+    Turns turns;
+    return ForEachTensor([&](size_t worker, size_t i) {
+      CodedUpdateWriter& part = *parts[worker];
+      absl::Status status;
+      if (surveys_[i].changed > 0) {
+        ChangeThreshold whole = whole_;
+        if (whole.is_set()) whole = whole.After(surveys_[i].least_before);
+        status = coders_[worker].Write(tensors_[i], surveys_[i], whole, part);
+      }
+      turns.Await(static_cast<int64_t>(i));
+      if (status.ok() && surveys_[i].changed > 0) status = writer.Take(part);
+      if (status.ok()) Progress(tensors_[i]);
+      turns.End();
+      return status;
+    });
+  }
+
+  absl::Status WriteMask(PositionMaskWriter& writer) {
+    CAIRN_RETURN_IF_ERROR(FindWhole());
+    for (const TensorSpec& tensor : tensors_) {
+      CAIRN_RETURN_IF_ERROR(coders_[0].WriteMask(tensor, whole_, writer));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Calls work(number of the thread, number of the tensor) for every tensor.
+  template <typename Work>
+  absl::Status ForEachTensor(Work work) {
+    return RunPieces(
+        static_cast<int>(coders_.size()), static_cast<int64_t>(tensors_.size()),
+        [&](int worker, int64_t piece) -> absl::Status {
+          return work(static_cast<size_t>(worker), static_cast<size_t>(piece));
+        });
+  }
+
+  // The least change that is kept of the whole model; not set when all are.
+  absl::Status FindWhole() {
+    if (options_.density >= 1) return absl::OkStatus();
+    const double kept =
+        options_.density * static_cast<double>(options_.base_elements);
+    whole_ = ChangeThreshold(std::max<int64_t>(std::llround(kept), 1));
+    while (!whole_.done()) {
+      std::vector<ChangeThreshold> counts(coders_.size(), whole_);
+      CAIRN_RETURN_IF_ERROR(ForEachTensor([&](size_t worker, size_t i) {
+        return coders_[worker].Count(tensors_[i], counts[worker]);
+      }));
+      for (const ChangeThreshold& count : counts) whole_.Add(count);
+      whole_.EndPass();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LookAtAll() {
+    CAIRN_RETURN_IF_ERROR(
+        ForEachTensor([&](size_t worker, size_t i) -> absl::Status {
+          CAIRN_ASSIGN_OR_RETURN(surveys_[i],
+                                 coders_[worker].LookAt(tensors_[i], whole_));
+          return absl::OkStatus();
+        }));
+    int64_t least = 0;
+    for (Survey& survey : surveys_) {
+      survey.least_before = least;
+      least += survey.least;
+    }
+    return absl::OkStatus();
+  }
+
+  void Progress(const TensorSpec& tensor) {
+    done_ += tensor.elements();
+    if (options_.progress) options_.progress(done_, total_);
+  }
+
+  const std::vector<TensorSpec>& tensors_;
+  const CompressOptions& options_;
+  std::vector<TensorCoder> coders_;  // one a thread
+  ChangeThreshold whole_;
+  std::vector<Survey> surveys_;  // in the order of tensors_
+  int64_t done_ = 0;
+  int64_t total_ = 0;
 };
 
 }  // namespace
@@ -401,7 +519,7 @@ absl::Status CompressChange(const ChangeSource& source, const std::string& path,
       auto writer,
       CodedUpdateWriter::Create(path, options.base_digest,
                                 FormatOf(options.kind), options.mask_digest));
-  CAIRN_RETURN_IF_ERROR(Compressor(source, options).Run(*writer));
+  CAIRN_RETURN_IF_ERROR(Compressor(source, options).Run(path, *writer));
   return std::move(*writer).Finish();
 }
 

@@ -43,7 +43,11 @@ struct CompressOptions {
   // the mask's.
   const PositionMask* mask = nullptr;
   std::string mask_digest = "";
-  // Called now and then with the elements done and all elements.
+  // Tensors that are coded at once; the bytes do not depend on it. Each takes
+  // some buffers, and files without a name beside the update.
+  int threads = 1;
+  // Called now and then with the elements done and all elements, by one thread
+  // at a time.
   std::function<void(int64_t, int64_t)> progress = nullptr;
 };
 

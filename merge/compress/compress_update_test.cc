@@ -8,6 +8,7 @@
 #include <map>
 #include <random>
 
+#include "core/base/file.h"
 #include "core/base/status_util.h"
 #include "core/codec/position_codec.h"
 #include "core/tensor/checkpoint.h"
@@ -253,6 +254,44 @@ TEST_F(CompressTest, AMaskServesLaterUpdates) {
   files[kMaskFile] = MakeMemorySource(other);
   EXPECT_THAT(std::string(OpenUpdate(files).status().message()),
               ::testing::HasSubstr("which cairn-update.safetensors names"));
+}
+
+TEST_F(CompressTest, BytesDoNotDependOnThreads) {
+  // Few values, so that many changes are as large as the least that is kept.
+  for (auto& [name, values] : tuned_) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = base_.at(name)[i] + 0x1p-10F * static_cast<float>(i * 7 % 5);
+    }
+  }
+  const std::vector<CompressOptions> all = {
+      {.kind = Compression::kSparse, .density = 0.3},
+      {.kind = Compression::kSparse, .values = ValueForm::kInt8},
+      {.kind = Compression::kTernary, .density = 0.3},
+      {.kind = Compression::kBit, .sign_scale = SignScale::kRow},
+      {.kind = Compression::kInt8},
+      {.kind = Compression::kInt4},
+      {.kind = Compression::kLowRank, .density = 0.1, .rank = 3}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    std::vector<std::string> files;
+    for (const int threads : {1, 2, 7}) {
+      CompressOptions options = all[i];
+      options.threads = threads;
+      Compress(options);
+      files.push_back(*ReadFile(directory_ + "/" + kUpdateFile));
+    }
+    EXPECT_EQ(files[0], files[1]) << i;
+    EXPECT_EQ(files[0], files[2]) << i;
+  }
+  const Checkpoint base = Make(base_), tuned = Make(tuned_);
+  const auto source = MakeCheckpointChange(base, tuned);
+  std::vector<std::string> loras;
+  for (const int threads : {1, 3}) {
+    ASSERT_TRUE(
+        WriteFittedLora(**source, directory_, {.rank = 4, .threads = threads})
+            .ok());
+    loras.push_back(*ReadFile(directory_ + "/" + kAdapterWeightsFile));
+  }
+  EXPECT_EQ(loras[0], loras[1]);
 }
 
 TEST_F(CompressTest, ALoraIsFittedForPeftToRead) {

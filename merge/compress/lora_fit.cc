@@ -69,20 +69,34 @@ LoraModule ToModule(FittedFactors factors, int64_t rows, int64_t columns,
 absl::StatusOr<std::map<std::string, LoraModule>> FitModules(
     const ChangeSource& source, const LoraFitOptions& options,
     bool is_transposed) {
-  std::map<std::string, LoraModule> modules;
+  std::vector<std::pair<std::string, const TensorSpec*>> wanted;
   for (const TensorSpec& tensor : source.tensors()) {
     absl::string_view module = tensor.name;
     if (!absl::ConsumeSuffix(&module, ".weight") || tensor.shape.size() != 2 ||
         tensor.elements() == 0 || IsEmbeddingOrHead(tensor.name)) {
       continue;
     }
-    CAIRN_ASSIGN_OR_RETURN(const auto change, source.Open(tensor));
-    CAIRN_ASSIGN_OR_RETURN(FittedFactors factors,
-                           FitLowRank(*change, tensor.shape[0], tensor.shape[1],
-                                      options.rank, tensor.name));
-    if (factors.rank == 0) continue;
-    modules[std::string(module)] = ToModule(std::move(factors), tensor.shape[0],
-                                            tensor.shape[1], is_transposed);
+    wanted.emplace_back(module, &tensor);
+  }
+  std::vector<LoraModule> fitted(wanted.size());
+  CAIRN_RETURN_IF_ERROR(RunPieces(
+      options.threads, static_cast<int64_t>(wanted.size()),
+      [&](int, int64_t piece) -> absl::Status {
+        const auto i = static_cast<size_t>(piece);
+        const TensorSpec& tensor = *wanted[i].second;
+        CAIRN_ASSIGN_OR_RETURN(const auto change, source.Open(tensor));
+        CAIRN_ASSIGN_OR_RETURN(
+            FittedFactors factors,
+            FitLowRank(*change, tensor.shape[0], tensor.shape[1], options.rank,
+                       tensor.name));
+        if (factors.rank == 0) return absl::OkStatus();
+        fitted[i] = ToModule(std::move(factors), tensor.shape[0],
+                             tensor.shape[1], is_transposed);
+        return absl::OkStatus();
+      }));
+  std::map<std::string, LoraModule> modules;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (fitted[i].rank > 0) modules[wanted[i].first] = std::move(fitted[i]);
   }
   if (modules.empty()) {
     return absl::FailedPreconditionError(

@@ -11,6 +11,8 @@ namespace cairn {
 
 struct LoraFitOptions {
   int64_t rank = 16;
+  // Matrices that are fitted at once; the bytes do not depend on it.
+  int threads = 1;
   // config.json of the base; GPT-2 stores its matrices transposed.
   std::string base_config_json = "";
   // What adapter_config.json says of the base.
