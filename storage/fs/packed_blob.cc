@@ -48,7 +48,7 @@ absl::Status Damaged(const Digest& digest, absl::string_view what) {
 }
 
 int64_t BlocksOf(int64_t size, int64_t block_bytes) {
-  return (size + block_bytes - 1) / block_bytes;
+  return size / block_bytes + (size % block_bytes == 0 ? 0 : 1);
 }
 
 struct PackedHeader {

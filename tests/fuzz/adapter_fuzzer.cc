@@ -11,24 +11,17 @@
 #include "core/base/status_util.h"
 #include "core/update/base_model.h"
 #include "core/update/effects.h"
+#include "core/update/testing/f32_base.h"
 #include "core/update/update.h"
 
 namespace {
 
 cairn::v1::TensorManifest Base() {
-  cairn::v1::TensorManifest base;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    cairn::v1::Tensor& tensor = *base.add_tensors();
-    tensor.set_name(name);
-    tensor.set_dtype("F32");
-    for (int64_t d : shape) tensor.add_shape(d);
-  };
-  add("c.weight", {4, 3, 2, 2});
-  add("m.experts.gate_up_proj", {2, 3, 4});
-  add("m.q.bias", {4});
-  add("m.q.weight", {4, 3});
-  add("model.embed_tokens.weight", {6, 3});
-  return base;
+  return cairn::testing::F32Base({{"c.weight", {4, 3, 2, 2}},
+                                  {"m.experts.gate_up_proj", {2, 3, 4}},
+                                  {"m.q.bias", {4}},
+                                  {"m.q.weight", {4, 3}},
+                                  {"model.embed_tokens.weight", {6, 3}}});
 }
 
 void Apply(const cairn::Update& update, const cairn::TouchedTensor& tensor) {
@@ -43,7 +36,8 @@ void Apply(const cairn::Update& update, const cairn::TouchedTensor& tensor) {
     CAIRN_CHECK(cairn::GetReason(effect.status()).has_value());
     return;
   }
-  CAIRN_CHECK((*effect)->memory_bytes() <= update.EffectBytes(tensor.name) + 64);
+  CAIRN_CHECK((*effect)->memory_bytes() <=
+              update.EffectBytes(tensor.name) + 64);
   std::vector<float> values(static_cast<size_t>(elements));
   CAIRN_CHECK((*effect)->Apply(0, absl::MakeSpan(values)).ok());
   if (update.FactorBytes(tensor.name) > 0) {

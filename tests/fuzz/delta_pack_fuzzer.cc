@@ -12,7 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     CAIRN_CHECK(absl::IsDataLoss(delta.status()));
     return 0;
   }
-  const cairn::SafetensorsHeader* header = delta->FindHeader("model.safetensors");
+  const cairn::SafetensorsHeader* header =
+      delta->FindHeader("model.safetensors");
   if (header == nullptr) return 0;
   cairn::DeltaDecoder decoder;
   std::string coded;

@@ -5,6 +5,7 @@ independent writer of the formats. Run it in this directory.
 The seeds of release_document_fuzzer are signed documents, which the
 tests of core/release print.
 """
+import hashlib
 import json
 import struct
 from pathlib import Path
@@ -143,6 +144,172 @@ def coded_seeds():
         "cairn.positions": few_block, "cairn.values": bytes(12), "cairn.factors": bytes(range(48))})
 
 
+def stream_input(first, mask, streams):
+    """An input of coded_update_fuzzer: `mask` is (table, positions) or None."""
+    out = bytes([first | (0x80 if mask else 0)])
+    for stream in mask or ():
+        out += struct.pack("<H", len(stream)) + stream
+    for key in ("tensors", "positions", "scales", "factors"):
+        stream = streams.get(key, b"")
+        out += struct.pack("<H", len(stream)) + stream
+    return out + streams.get("values", b"")
+
+
+def record(name, dtype, shape, numbers):
+    return (varint(0) + varint(len(name)) + name.encode() + varint(len(dtype)) + dtype.encode() + varint(len(shape))
+            + b"".join(map(varint, [*shape, *numbers])))
+
+
+def put_streams():
+    few = [0, 1, 31]
+    numbers, block = listed(few, rice_block(few))
+    w = ("w", "BF16", [4, 8])
+    mask = (record(*w, [len(few), len(block)]), block)
+    for name, first, masked, streams in [
+        ("sparse", 0, None, {"tensors": record(*w, [1, *numbers, 6]), "positions": block, "values": bytes(6)}),
+        ("sparse_int8", 0, None, {"tensors": record(*w, [1, *numbers, 3, 2]), "positions": block, "values": b"\x7f\x81\x05",
+                                  "scales": struct.pack("<2f", 0.5, 1e-3)}),
+        ("ternary", 1, None, {"tensors": record(*w, [1, *numbers, 5, 0]), "positions": block, "values": b"\x05",
+                              "scales": struct.pack("<f", 0.1)}),
+        ("bit", 2, None, {"tensors": record(*w, [1, 2, 5, 8]), "values": b"\x15\x2a\xff\0", "scales": struct.pack("<4f", 1, 2, 3, 4)}),
+        ("int8", 3, None, {"tensors": record(*w, [1, 2, 3, 16]), "values": bytes(range(32)), "scales": struct.pack("<2f", 1, 2)}),
+        ("int4", 4, None, {"tensors": record(*w, [1, 2, 4, 16]), "values": bytes(range(16)), "scales": struct.pack("<2f", 1, 2)}),
+        ("low_rank", 5, None, {"tensors": record(*w, [2, 1, 2, 2, *numbers, 0]), "positions": block, "values": bytes(12),
+                               "factors": bytes(range(48))}),
+        ("masked", 0, mask, {"tensors": record(*w, [1, 4, 2]), "values": bytes(6)}),
+        ("masked_int8", 0, mask, {"tensors": record(*w, [1, 4, 3, 2]), "values": b"\x7f\x81\x05", "scales": struct.pack("<2f", 0.5, 1)}),
+    ]:
+        put("coded_update_fuzzer", name, stream_input(first, masked, streams))
+    header, body = {"__metadata__": {"cairn.format": "mask", "cairn.version": "1"}}, b""
+    for key, data in (("cairn.positions", block), ("cairn.tensors", mask[0])):
+        header[key] = tensor("U8", [len(data)], len(body), len(body) + len(data))
+        body += data
+    put("mask_fuzzer", "few", safetensors(header, body))
+    put("mask_fuzzer", "cut", safetensors(header, body)[:-3])
+
+
+def field(number, value):
+    """A field of a protobuf message: a number, a text or a message."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    data = value if isinstance(value, bytes) else value.encode()
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def put_messages():
+    digest, path, size = "a" * 64, "cairn-update.safetensors", 12
+    told = hashlib.sha256(f'file "{path}" {size} {digest}\n'.encode()).hexdigest()
+    file = field(1, path) + field(2, size) + field(3, digest)
+    manifest = b"".join(field(n, v) for n, v in [
+        (1, "h"), (2, "models/m"), (3, "models/m/releases/v1.0.0"), (4, "sha256:" + digest), (6, 7), (7, file), (8, "sha256:" + told),
+        (9, digest), (10, "prose"), (11, "Apache-2.0"), (12, "a title"), (13, field(1, 3) + field(2, digest))])
+    put("manifest_fuzzer", "contribution", manifest)
+    one = field(1, "w") + field(2, "F32") + field(3, varint(2) + varint(3)) + field(4, digest) + field(5, 24) + field(6, "model.safetensors")
+    put("manifest_fuzzer", "checkpoint", field(1, one))
+    write = field(1, "uploads/u") + field(2, 300) + field(3, b"bytes of a chunk") + varint(4 << 3 | 5) + struct.pack("<I", 77) + field(5, 1)
+    put("chunk_message_fuzzer", "write", b"\x05" + write)
+    put("chunk_message_fuzzer", "twice", b"\xff" + write + field(3, b"another"))
+    put("chunk_message_fuzzer", "group", b"\x03" + varint(9 << 3 | 3) + varint(9 << 3 | 4) + write)
+
+
+def put_packed_blob():
+    """Checksums are the fuzz target's business."""
+    planes = (HERE / "delta_codec_fuzzer" / "planes").read_bytes()
+    plain, block = planes[1] * 8, planes[2:]
+    head = b"CAIRNPK1" + struct.pack("<QII", 2 * plain, plain, 2) + bytes(32) + bytes(8)
+    put("packed_blob_fuzzer", "two_blocks", head + struct.pack("<IIII", len(block), 0, len(block), 0) + block + block)
+
+
+def put_texts():
+    index = {"metadata": {"total_size": 16}, "weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}
+    put("checkpoint_fuzzer", "two_shards", json.dumps(index))
+    put("checkpoint_fuzzer", "leaves", json.dumps({"weight_map": {"a": "../1.safetensors"}}))
+    for name, text in {"release": "models/m/releases/v1.0.0", "replay": "models/m/releases/v1.0.0/replays/r", "user": "users/ada",
+                       "digest": "sha256:" + "a" * 64, "address": "grpcs://[::1]:443", "socket": "unix:/run/hub", "device": "cuda:1"}.items():
+        put("names_fuzzer", name, text)
+    put("policy_fuzzer", "all", """alpha: 0.1
+margin: {perplexity: 0.02, accuracy: 0.03}
+eval_dtype: float32
+batch: {count: 4, age: 12h, schedule: off}
+lambda_grid: [0.5, 1.0]
+approvals: 2
+review_if: [no_claim]
+public: true
+""")
+    put("policy_fuzzer", "twice", "alpha: 0.1\nalpha: &a [*a]\n")
+    put("hub_config_fuzzer", "all", """listen: 0.0.0.0:443
+http_listen: "[::1]:80"
+behind_proxy: true
+plain_listen: unix:/run/hub
+tls: {certificate: /c.pem, key: /k.pem, ca: /a.pem}
+uploads: {open_max: 2, idle_ttl: 1h, bytes_max: 1000}
+quota: {stored_bytes: 1000000, contributions_per_day: 9}
+workers: {lease_ttl: 10s, heartbeat: 2s}
+log_level: debug
+""")
+    put("recipe_fuzzer", "ties", """merge_method: ties
+base_model: a
+models:
+- {model: b, parameters: {weight: [0.2, 0.8], density: 0.5}}
+- {model: c, parameters: {weight: 1}}
+parameters: {normalize: false, lambda: [{filter: mlp, value: 1e-1}, {value: 2}]}
+dtype: torch.bfloat16
+out_dtype: float32
+tokenizer_source: union
+""")
+    put("recipe_fuzzer", "stages", """name: first
+merge_method: slerp
+base_model: a
+models: [{model: a}, {model: b}]
+parameters: {t: 0.3}
+---
+merge_method: passthrough
+slices:
+- sources: [{model: c, layer_range: [0, 1]}]
+- sources: [{model: b, layer_range: [0, 2], parameters: {scale: 0.5}}]
+""")
+    put("recipe_fuzzer", "tokenizer", """merge_method: linear
+models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 2}}]
+tokenizer:
+  source: base
+  pad_to_multiple_of: 8
+  tokens: {x: {source: a}, y: {source: {kind: zero}, force: true}, z: {source: {kind: model_token, model: b, token: w}}}
+chat_template: chatml
+""")
+
+
+def put_suites():
+    items = {
+        "perplexity": ("perplexity", [{"id": "p0", "group": "g", "input_ids": [1, 2, 3]}, {"id": "p1", "input_ids": [4, 5], "text": "a b"}]),
+        "multiple_choice": ("acc_norm", [{"id": "m0", "context_ids": [1], "choices_ids": [[2], [3, 4]], "choices": ["x", "yy"], "label": 1}]),
+        "classification": ("acc", [{"id": "c0", "input_ids": [1, 2], "attention_mask": [1, 0], "label": 0}]),
+        "generation": ("exact_match", [{"id": "g0", "context_ids": [66], "target": "no such thing", "max_new_tokens": 16}]),
+    }
+    for kind, (metric, lines) in items.items():
+        text = f"name: s\nkind: {kind}\nmetric: {metric}\nhigher_is_better: {'false' if kind == 'perplexity' else 'true'}\n"
+        text += "description: d\nlicense: Apache-2.0\nsplits: {search: a.jsonl, gate: b.jsonl, audit: c.jsonl}\n"
+        if kind == "generation":
+            text += 'until: ["\\n", " is"]\nfilters: [{function: regex, regex_pattern: "([a-z]+)"}, {function: take_first}]\n'
+            text += 'exact_match: {ignore_case: true, ignore_punctuation: true, regexes_to_ignore: ["\\\\bthe\\\\b"]}\n'
+        text = text.encode()
+        data = struct.pack("<H", len(text)) + text + "".join(json.dumps(line) + "\n" for line in lines).encode()
+        put("suite_fuzzer", kind, data)
+        put("suite_items_fuzzer", kind, data)
+
+
+def put_token_texts():
+    vocabulary = {"Ġa": 0, "b": 1, "<0x41>": 2, "▁c": 3, "##d": 4}
+    bpe = {"model": {"type": "BPE", "vocab": vocabulary}, "added_tokens": [{"id": 5, "content": "<s>", "special": True}]}
+    for name, decoder in {
+        "byte_level": {"type": "ByteLevel"},
+        "metaspace": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "word_piece": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+    }.items():
+        put("token_text_fuzzer", name, json.dumps(bpe | {"decoder": decoder}, ensure_ascii=False))
+
+
 def adapter(config, tensors):
     """tensors: {key below base_model.model.: (dtype, shape, body)}"""
     header, body = {}, b""
@@ -206,6 +373,12 @@ def main():
     put_adapters()
     put_statistics()
     put_tokenizers()
+    put_streams()
+    put_messages()
+    put_packed_blob()
+    put_texts()
+    put_suites()
+    put_token_texts()
     two = {"a": tensor("F32", [2, 2], 0, 16), "b": tensor("BF16", [3], 16, 22)}
     put("safetensors_fuzzer", "two", safetensors(two, bytes(22)))
     put("safetensors_fuzzer", "metadata", safetensors({"__metadata__": {"format": "pt"}} | two, bytes(22)))

@@ -1,5 +1,5 @@
 // Any bytes as cairn-statistics.safetensors: refused with a reason, or what
-// fits the base of `Base()` can be read.
+// fits a small base can be read.
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -7,45 +7,29 @@
 
 #include "core/base/log.h"
 #include "core/base/status_util.h"
+#include "core/update/testing/f32_base.h"
 #include "core/update/update_statistics.h"
 
-namespace {
-
-cairn::v1::TensorManifest Base() {
-  cairn::v1::TensorManifest base;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    cairn::v1::Tensor& tensor = *base.add_tensors();
-    tensor.set_name(name);
-    tensor.set_dtype("F32");
-    for (int64_t d : shape) tensor.add_shape(d);
-  };
-  add("b", {2});
-  add("k", {2, 3});
-  add("q", {2, 3});
-  return base;
-}
-
-}  // namespace
-
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const auto statistics = cairn::UpdateStatistics::Open(
-      cairn::SharedSource(cairn::MakeMemorySource(
+  const auto statistics =
+      cairn::UpdateStatistics::Open(cairn::SharedSource(cairn::MakeMemorySource(
           std::string(reinterpret_cast<const char*>(data), size))));
   if (!statistics.ok()) {
     CAIRN_CHECK(cairn::GetReason(statistics.status()).has_value());
     return 0;
   }
-  static const cairn::v1::TensorManifest base = Base();
+  static const cairn::v1::TensorManifest base =
+      cairn::testing::F32Base({{"b", {2}}, {"k", {2, 3}}, {"q", {2, 3}}});
   (void)(*statistics)->CheckValues();
   if (!(*statistics)->CheckAgainstBase(base, "").ok()) return 0;
   for (const cairn::v1::Tensor& tensor : base.tensors()) {
     const int64_t columns = tensor.shape_size() == 2 ? tensor.shape(1) : 1;
     std::vector<float> values(static_cast<size_t>(tensor.shape(0) * columns));
     if ((*statistics)->HasFisher(tensor.name())) {
-      CAIRN_CHECK((*statistics)
-                      ->ReadFisher(tensor.name(), 0, columns,
-                                   absl::MakeSpan(values))
-                      .ok());
+      CAIRN_CHECK(
+          (*statistics)
+              ->ReadFisher(tensor.name(), 0, columns, absl::MakeSpan(values))
+              .ok());
     }
     if (const auto side = (*statistics)->GramSize(tensor.name())) {
       CAIRN_CHECK(static_cast<int64_t>(
