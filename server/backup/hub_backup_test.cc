@@ -10,6 +10,7 @@
 #include "cairn/store/v1/upload.pb.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/base/testing/temporary_directory.h"
 #include "server/backup/hub_restore.h"
 #include "server/flow/blob_ownership.h"
 #include "server/flow/schema.h"
@@ -24,12 +25,7 @@ using ::testing::HasSubstr;
 
 class HubBackupTest : public ::testing::Test {
  protected:
-  HubBackupTest()
-      : root_(absl::StrCat(::testing::TempDir(), "/backup-",
-                           ToHex(RandomBytes(6)))),
-        data_dir_(root_ + "/hub"),
-        target_(root_ + "/backup") {
-    fs::create_directories(root_);
+  HubBackupTest() {
     HubSetupOptions options{
         .data_dir = data_dir_,
         .open_store = [](const std::string& directory)
@@ -43,10 +39,6 @@ class HubBackupTest : public ::testing::Test {
     store_ = std::make_unique<HubStore>(*metadata_, clock_);
     backup_ = std::make_unique<HubBackup>(data_dir_, *metadata_, *blobs_,
                                           sweeps_, clock_);
-  }
-  ~HubBackupTest() override {
-    std::error_code ignored;
-    fs::remove_all(root_, ignored);
   }
 
   // A model's first release, of one file.
@@ -95,9 +87,10 @@ class HubBackupTest : public ::testing::Test {
   }
 
   FakeClock clock_{absl::FromUnixSeconds(1'700'000'000)};
-  const std::string root_;
-  const std::string data_dir_;
-  const std::string target_;
+  const testing::TemporaryDirectory scratch_;
+  const std::string root_ = scratch_.path();
+  const std::string data_dir_ = root_ + "/hub";
+  const std::string target_ = root_ + "/backup";
   std::unique_ptr<RocksMetadataStore> metadata_;
   std::unique_ptr<FsBlobStore> blobs_;
   std::unique_ptr<HubStore> store_;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/base/testing/temporary_directory.h"
 #include "core/release/file_policy.h"
 #include "gmock/gmock.h"
 #include "server/release/file_export.h"
@@ -21,17 +22,11 @@ using ::testing::HasSubstr;
 
 class LocalExchangeTest : public testing::ReleaseFixture {
  protected:
-  LocalExchangeTest()
-      : root_(absl::StrCat(::testing::TempDir(), "/exchange-",
-                           ToHex(RandomBytes(6)))) {
+  LocalExchangeTest() {
     fs::create_directories(root_ + "/in");
     Write("model.safetensors", absl::StrJoin(SmallCheckpoint(1), ""));
     Write("config.json", R"({"architectures": ["LlamaForCausalLM"]})");
     Write("README.md", "# small\n");
-  }
-  ~LocalExchangeTest() override {
-    std::error_code ignored;
-    fs::remove_all(root_, ignored);
   }
   void Write(const std::string& name, const std::string& bytes) {
     std::ofstream(root_ + "/in/" + name, std::ios::binary) << bytes;
@@ -52,7 +47,8 @@ class LocalExchangeTest : public testing::ReleaseFixture {
     return exchange_->Export(chief_, request);
   }
 
-  const std::string root_;
+  const testing::TemporaryDirectory scratch_;
+  const std::string root_ = scratch_.path();
   ModelCatalog models_{store_, blobs_, signer_};
   std::unique_ptr<LocalExchange> exchange_ =
       std::make_unique<LocalExchange>(store_, blobs_, models_, root_);

@@ -4,9 +4,8 @@
 
 #include <filesystem>
 
-#include "absl/strings/str_cat.h"
-#include "core/base/digest.h"
 #include "core/base/file.h"
+#include "core/base/testing/temporary_directory.h"
 #include "core/release/release_document.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -39,16 +38,12 @@ class BorrowedStore : public MetadataStore {
 
 class HubSetupTest : public ::testing::Test {
  protected:
-  HubSetupTest()
-      : root_(absl::StrCat(::testing::TempDir(), "setup-",
-                           ToHex(RandomBytes(6)))) {
-    fs::create_directories(root_);
+  HubSetupTest() {
     options_.data_dir = root_ + "/hub";
     options_.open_store = [this](const std::string&) {
       return std::make_unique<BorrowedStore>(metadata_);
     };
   }
-  ~HubSetupTest() override { fs::remove_all(root_); }
 
   static mode_t ModeOf(const std::string& path) {
     struct stat info = {};
@@ -56,7 +51,8 @@ class HubSetupTest : public ::testing::Test {
     return info.st_mode & 0777;
   }
 
-  const std::string root_;
+  const testing::TemporaryDirectory scratch_;
+  const std::string root_ = scratch_.path();
   MemoryMetadataStore metadata_;
   FakeClock clock_{absl::FromUnixSeconds(1'800'000'000)};
   HubSetupOptions options_;

@@ -13,7 +13,7 @@
 #include "storage/blob_packer.h"
 #include "storage/fs/fs_blob_store.h"
 #include "storage/fs/packed_blob.h"
-#include "storage/testing/temporary_directory.h"
+#include "core/base/testing/temporary_directory.h"
 
 namespace cairn::testing {
 namespace {

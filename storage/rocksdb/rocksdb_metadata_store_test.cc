@@ -8,7 +8,7 @@
 
 #include "core/base/log.h"
 #include "storage/testing/metadata_store_conformance.h"
-#include "storage/testing/temporary_directory.h"
+#include "core/base/testing/temporary_directory.h"
 
 namespace cairn::testing {
 namespace {

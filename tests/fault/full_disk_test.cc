@@ -4,10 +4,8 @@
 // writes; CAIRN_EVERY=1 takes every one.
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -19,6 +17,7 @@
 #include "core/base/failpoint.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/base/testing/temporary_directory.h"
 #include "tests/fault/hub_parts.h"
 
 namespace cairn::testing {
@@ -27,9 +26,7 @@ namespace {
 class FullDiskTest : public ::testing::TestWithParam<const char*> {
  protected:
   FullDiskTest() {
-    char name[] = "/tmp/cairn-full-XXXXXX";
-    directory_ = mkdtemp(name);
-    auto hub = HubParts::Open(directory_);
+    auto hub = HubParts::Open(directory_.path());
     EXPECT_TRUE(hub.ok()) << hub.status();
     hub_ = *std::move(hub);
     EXPECT_TRUE(hub_->CreateModel("base", 1).ok());
@@ -37,7 +34,6 @@ class FullDiskTest : public ::testing::TestWithParam<const char*> {
   ~FullDiskTest() override {
     (void)ArmFailpoints("");
     hub_.reset();
-    std::filesystem::remove_all(directory_);
   }
 
   // Sends an upload, a batch and a checkpoint, and publishes: all that writes.
@@ -80,7 +76,7 @@ class FullDiskTest : public ::testing::TestWithParam<const char*> {
     EXPECT_TRUE(hub_->store().Read().Head("models/base").ok());
   }
 
-  std::string directory_;
+  const TemporaryDirectory directory_;
   std::unique_ptr<HubParts> hub_;
 };
 

@@ -3,14 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "core/base/testing/temporary_directory.h"
 #include "core/tensor/safetensors.h"
 #include "tests/support/live_hub.h"
 
@@ -22,20 +21,13 @@ using ::testing::HasSubstr;
 
 class StoreCareTest : public ::testing::Test {
  protected:
-  StoreCareTest()
-      : root_(absl::StrCat(::testing::TempDir(), "/cairn-care-", ::getpid())) {
-    fs::remove_all(root_);
+  StoreCareTest() {
     WriteCheckpoint();
     hub_ = std::make_unique<LiveHub>(root_);
     hub_->Start();
     hub_->AddPerson("ada", "maintainer");
     Must("ada", {"model", "create", "tiny", "--from", root_ + "/checkpoint",
                  "--license", "MIT"});
-  }
-  ~StoreCareTest() override {
-    hub_.reset();
-    std::error_code ignored;
-    fs::remove_all(root_, ignored);
   }
 
   void WriteCheckpoint() {
@@ -68,7 +60,8 @@ class StoreCareTest : public ::testing::Test {
     return {};
   }
 
-  const std::string root_;
+  const TemporaryDirectory scratch_;
+  const std::string root_ = scratch_.path();
   std::unique_ptr<LiveHub> hub_;
 };
 
