@@ -1,9 +1,11 @@
 #include "client/push.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -29,6 +31,12 @@
 
 namespace cairn {
 namespace {
+
+// Threads for what keeps processors busy.
+int Cores() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
+                    8);
+}
 
 // A push on its way: each step leaves what the next one needs.
 class PushRun {
@@ -109,7 +117,8 @@ absl::StatusOr<Checkpoint> PushRun::OpenBase(const Checkpoint& tuned) {
   if (base_.directory.has_value()) {
     return Checkpoint::OpenDirectory(*base_.directory);
   }
-  CAIRN_ASSIGN_OR_RETURN(v1::TensorManifest own, MakeTensorManifest(tuned));
+  CAIRN_ASSIGN_OR_RETURN(v1::TensorManifest own,
+                         MakeTensorManifest(tuned, Cores()));
   std::map<std::string, std::string> digests;
   for (const v1::Tensor& tensor : own.tensors()) {
     digests[tensor.name()] = tensor.sha256();
@@ -145,6 +154,7 @@ absl::Status PushRun::MakeDelta() {
   auto meter = voice_.meter("comparing", tuned.tensor_bytes());
   CheckpointDeltaOptions delta_options;
   delta_options.base_digest = base_.release.digest();
+  delta_options.threads = Cores();
   delta_options.progress = [&](int64_t done, int64_t) { meter->Set(done); };
   auto delta = WriteCheckpointDelta(
       base, tuned, absl::StrCat(scratch_, "/", kUpdateFile), delta_options);

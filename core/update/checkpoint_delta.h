@@ -23,7 +23,11 @@ struct CheckpointDeltaOptions {
   // (by |tau|, ties to the earlier); 1: all changes, so that expanding gives
   // the tuned checkpoint back bit for bit.
   double density = 1.0;
-  // Called now and then with the bytes done and all bytes.
+  // Tensors that are looked at and written at once; the bytes do not depend on
+  // it.
+  int threads = 1;
+  // Called now and then with the bytes done and all bytes, by one thread at a
+  // time.
   std::function<void(int64_t, int64_t)> progress = nullptr;
 };
 

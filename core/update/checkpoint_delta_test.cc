@@ -10,6 +10,7 @@
 #include <random>
 
 #include "core/base/digest.h"
+#include "core/base/file.h"
 #include "core/base/status_util.h"
 #include "core/tensor/tensor_manifest.h"
 #include "core/update/change_threshold.h"
@@ -255,6 +256,31 @@ TEST_F(CheckpointDeltaTest, FindsValuesThatAreNotFinite) {
     EXPECT_EQ(GetReason(status)->code, "NON_FINITE");
     EXPECT_EQ(GetReason(status)->details["tensor"],
               "model.layers.7.norm.weight");
+  }
+}
+
+TEST_F(CheckpointDeltaTest, BytesDoNotDependOnThreads) {
+  const Checkpoint base = MakeCheckpoint(specs_, base_);
+  const Values tuned = Tuned(0.3);
+  const Checkpoint changed = MakeCheckpoint(specs_, tuned);
+  const std::vector<CheckpointDeltaOptions> all = {
+      {.base_digest = kBase, .encoding = v1::Encoding::DENSE},
+      {.base_digest = kBase, .encoding = v1::Encoding::SPARSE},
+      {.base_digest = kBase, .density = 0.05}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    std::vector<std::string> files;
+    std::vector<int64_t> kept;
+    for (const int threads : {1, 2, 7}) {
+      CheckpointDeltaOptions options = all[i];
+      options.threads = threads;
+      const auto delta = WriteCheckpointDelta(base, changed, path_, options);
+      ASSERT_TRUE(delta.ok()) << delta.status();
+      kept.push_back(delta->changed_elements);
+      files.push_back(*ReadFile(path_));
+    }
+    EXPECT_EQ(files[0], files[1]) << i;
+    EXPECT_EQ(files[0], files[2]) << i;
+    EXPECT_THAT(kept, ::testing::Each(kept[0])) << i;
   }
 }
 

@@ -240,22 +240,45 @@ LosslessUpdateWriter::Create(std::string path, std::string base_digest) {
 
 absl::Status LosslessUpdateWriter::BeginTensor(const TensorSpec& tensor) {
   if (left_ != 0 || tensor.name <= table_.last_name() ||
-      tensor.elements() == 0) {
+      tensor.name <= tensor_.name || tensor.elements() == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("tensor ", JsonQuote(tensor.name),
                      " must have elements and come after a whole ",
-                     JsonQuote(table_.last_name())));
+                     JsonQuote(tensor_.name)));
   }
   CAIRN_RETURN_IF_ERROR(CheckReplaceable(tensor.name, tensor.dtype));
-  table_.AddTensor(tensor);
-  dtype_ = tensor.dtype;
+  CAIRN_RETURN_IF_ERROR(EndTensor());
+  tensor_ = tensor;
   left_ = tensor.elements();
   return absl::OkStatus();
 }
 
+absl::Status LosslessUpdateWriter::EndTensor() {
+  if (left_ != 0) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "tensor ", JsonQuote(tensor_.name), " has not all of its blocks"));
+  }
+  if (!tensor_.name.empty()) table_.AddTensor(tensor_);
+  tensor_ = {};
+  return absl::OkStatus();
+}
+
+absl::Status LosslessUpdateWriter::Take(LosslessUpdateWriter& part) {
+  CAIRN_RETURN_IF_ERROR(EndTensor());
+  if (part.left_ != 0 || part.tensor_.name <= table_.last_name()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor ", JsonQuote(part.tensor_.name),
+        " must be whole and come after ", JsonQuote(table_.last_name())));
+  }
+  table_.AddTensor(part.tensor_);
+  part.tensor_ = {};
+  CAIRN_RETURN_IF_ERROR(part.lengths_->MoveTo(*lengths_));
+  return part.blocks_->MoveTo(*blocks_);
+}
+
 absl::Status LosslessUpdateWriter::AddBlock(absl::Span<const char> base,
                                             absl::Span<const char> tuned) {
-  const int64_t width = DTypeBits(dtype_) / 8;
+  const int64_t width = DTypeBits(tensor_.dtype) / 8;
   const int64_t count = std::min(left_, kLosslessBlock);
   if (static_cast<int64_t>(tuned.size()) != count * width ||
       base.size() != tuned.size() || count == 0) {
@@ -264,7 +287,7 @@ absl::Status LosslessUpdateWriter::AddBlock(absl::Span<const char> base,
   }
   left_ -= count;
   coded_.clear();
-  encoder_.Encode(base, tuned, FormOf(dtype_), coded_);
+  encoder_.Encode(base, tuned, FormOf(tensor_.dtype), coded_);
   const auto length = static_cast<uint32_t>(coded_.size());
   CAIRN_RETURN_IF_ERROR(lengths_->Append(
       absl::string_view(reinterpret_cast<const char*>(&length), 4)));
@@ -272,9 +295,9 @@ absl::Status LosslessUpdateWriter::AddBlock(absl::Span<const char> base,
 }
 
 absl::Status LosslessUpdateWriter::Finish() && {
-  if (left_ != 0 || table_.bytes().empty()) {
-    return absl::FailedPreconditionError(
-        "nothing is changed, or a tensor has not all of its blocks");
+  CAIRN_RETURN_IF_ERROR(EndTensor());
+  if (table_.bytes().empty()) {
+    return absl::FailedPreconditionError("nothing is changed");
   }
   return WriteCodedFile(path_, table_,
                         {{kLengths, lengths_.get()}, {kBlocks, blocks_.get()}},

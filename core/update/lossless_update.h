@@ -40,9 +40,15 @@ class LosslessUpdateWriter {
   // and tuned.
   absl::Status AddBlock(absl::Span<const char> base,
                         absl::Span<const char> tuned);
+  // Takes over the tensor that was written to `part`, which then may begin any
+  // tensor: as if it were written here, so that several can be made at once.
+  // Its name comes after those before.
+  absl::Status Take(LosslessUpdateWriter& part);
   absl::Status Finish() &&;
 
  private:
+  // Notes the tensor under way, if there is one, which has all its blocks.
+  absl::Status EndTensor();
   LosslessUpdateWriter(std::string path, std::string base_digest)
       : path_(std::move(path)), base_digest_(std::move(base_digest)) {}
 
@@ -50,8 +56,8 @@ class LosslessUpdateWriter {
   const std::string base_digest_;
   std::unique_ptr<ScratchFile> lengths_, blocks_;
   TensorTableWriter table_;
-  DType dtype_ = DType::kF32;
-  int64_t left_ = 0;  // elements of the tensor under way
+  TensorSpec tensor_;  // under way
+  int64_t left_ = 0;   // elements of it
   DeltaEncoder encoder_;
   std::string coded_;  // reused
 };

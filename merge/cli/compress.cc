@@ -235,6 +235,7 @@ absl::StatusOr<Outcome> WriteExact(const Flags& flags, const Checkpoint& base,
   options.encoding =
       flags.encoding == "dense" ? v1::Encoding::DENSE : v1::Encoding::SPARSE;
   options.density = *flags.density;
+  options.threads = ThreadsOf(flags);
   ProgressLine line("bytes", !flags.quiet && !flags.no_progress);
   options.progress = [&](int64_t done, int64_t all) { line.Show(done, all); };
   CAIRN_RETURN_IF_ERROR(

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/json_value.h"
 #include "core/base/log.h"
-#include "core/base/mutex.h"
+#include "core/base/ordered_work.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "core/codec/position_codec.h"
@@ -381,26 +381,6 @@ class TensorCoder {
   std::vector<int64_t> positions_;
 };
 
-// Lets threads that work on tensors out of order act on them in order.
-class Turns {
- public:
-  // Waits until everything before `turn` was done or left out.
-  void Await(int64_t turn) {
-    MutexLock lock(mutex_);
-    while (next_ != turn) changed_.Wait(mutex_);
-  }
-  void End() {
-    MutexLock lock(mutex_);
-    ++next_;
-    changed_.NotifyAll();
-  }
-
- private:
-  Mutex mutex_;
-  CondVar changed_;
-  int64_t next_ ABSL_GUARDED_BY(mutex_) = 0;
-};
-
 // Codes all tensors of a change, several at once.
 class Compressor {
  public:
@@ -428,21 +408,17 @@ class Compressor {
                                     FormatOf(options_.kind),
                                     options_.mask_digest));
     }
-    Turns turns;
-    return ForEachTensor([&](size_t worker, size_t i) {
-      CodedUpdateWriter& part = *parts[worker];
-      absl::Status status;
-      if (surveys_[i].changed > 0) {
-        ChangeThreshold whole = whole_;
-        if (whole.is_set()) whole = whole.After(surveys_[i].least_before);
-        status = coders_[worker].Write(tensors_[i], surveys_[i], whole, part);
-      }
-      turns.Await(static_cast<int64_t>(i));
-      if (status.ok() && surveys_[i].changed > 0) status = writer.Take(part);
-      if (status.ok()) Progress(tensors_[i]);
-      turns.End();
-      return status;
-    });
+    return RunOrdered(
+        static_cast<int>(coders_.size()), static_cast<int64_t>(tensors_.size()),
+        [&](int worker, int64_t piece) {
+          return Write(static_cast<size_t>(piece),
+                       coders_[static_cast<size_t>(worker)],
+                       *parts[static_cast<size_t>(worker)]);
+        },
+        [&](int worker, int64_t piece) {
+          Progress(tensors_[static_cast<size_t>(piece)]);
+          return writer.Take(*parts[static_cast<size_t>(worker)]);
+        });
   }
 
   absl::Status WriteMask(PositionMaskWriter& writer) {
@@ -494,6 +470,13 @@ class Compressor {
       least += survey.least;
     }
     return absl::OkStatus();
+  }
+
+  absl::Status Write(size_t i, TensorCoder& coder, CodedUpdateWriter& part) {
+    if (surveys_[i].changed == 0) return absl::OkStatus();
+    ChangeThreshold whole = whole_;
+    if (whole.is_set()) whole = whole.After(surveys_[i].least_before);
+    return coder.Write(tensors_[i], surveys_[i], whole, part);
   }
 
   void Progress(const TensorSpec& tensor) {
