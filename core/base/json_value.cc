@@ -143,6 +143,25 @@ absl::string_view JsonValue::type_text() const {
   return kNames[static_cast<size_t>(type_)];
 }
 
+bool IsDeepJson(absl::string_view text) {
+  int depth = 0;
+  bool is_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (is_string) {
+      if (c == '\\') ++i;
+      is_string = c != '"';
+    } else if (c == '"') {
+      is_string = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > JsonValue::kDepthMax) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
 std::string JsonQuote(absl::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out = "\"";

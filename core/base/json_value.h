@@ -90,6 +90,11 @@ class JsonValue {
   Object object_;
 };
 
+// Whether the brackets of a JSON text nest deeper than kDepthMax, as far as it
+// is one: libraries copy and write what they have parsed by recursion, so that
+// they must not be given such a text.
+bool IsDeepJson(absl::string_view text);
+
 // `text` as a JSON string with its quotes. Escapes what JSON demands and
 // nothing else, so that equal texts give equal bytes.
 std::string JsonQuote(absl::string_view text);

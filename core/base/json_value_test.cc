@@ -54,5 +54,18 @@ TEST(JsonValueTest, QuotesAsJsonDemands) {
   EXPECT_EQ(JsonQuote("a\"\\\n\x01\x1f é"), "\"a\\\"\\\\\\n\\u0001\\u001f é\"");
 }
 
+TEST(JsonValueTest, TellsWhichTextsAreTooDeepForRecursion) {
+  const auto nested = [](int depth) {
+    return std::string(static_cast<size_t>(depth), '[') +
+           std::string(static_cast<size_t>(depth), ']');
+  };
+  EXPECT_FALSE(IsDeepJson(nested(JsonValue::kDepthMax)));
+  EXPECT_TRUE(IsDeepJson(nested(JsonValue::kDepthMax + 1)));
+  EXPECT_TRUE(IsDeepJson(R"({"a":)" + nested(JsonValue::kDepthMax)));
+  EXPECT_FALSE(IsDeepJson("[" + nested(20) + "," + nested(20) + "]"));
+  EXPECT_FALSE(IsDeepJson(R"({"[\"[[":")" + nested(40) + "\"}"));
+  EXPECT_FALSE(IsDeepJson("\"\\"));
+}
+
 }  // namespace
 }  // namespace cairn

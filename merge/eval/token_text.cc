@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
+#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 
@@ -26,6 +27,11 @@ constexpr char kFile[] = "tokenizer.json";
 // The largest that are published have some 30 MB.
 constexpr int64_t kFileBytesMax = 256 << 20;
 constexpr char kUnknownCharacter[] = "\xEF\xBF\xBD";
+
+// What a decoder may put in the place of a text, and how long what it makes
+// may become: steps that each double it would fill the memory.
+constexpr size_t kReplacementBytesMax = 64;
+constexpr size_t kTextBytesMax = 1 << 20;
 
 absl::Status Damaged(absl::string_view what) {
   return ReasonedError(absl::StatusCode::kDataLoss, "MALFORMED_FILE",
@@ -145,6 +151,15 @@ void DecodeByteLevel(Tokens& tokens) {
   tokens = {Readable(bytes)};
 }
 
+// Drops what is past kTextBytesMax.
+void Limit(Tokens& tokens) {
+  size_t left = kTextBytesMax;
+  for (std::string& token : tokens) {
+    if (token.size() > left) token.resize(left);
+    left -= token.size();
+  }
+}
+
 // "<0x0A>" as its byte.
 std::optional<char> ByteOfToken(absl::string_view token) {
   uint32_t byte = 0;
@@ -201,6 +216,10 @@ absl::StatusOr<Step> MakeReplace(const Json& json) {
   const std::string from = TextAt(*pattern, "String");
   const std::string to = TextAt(json, "content");
   if (from.empty()) return Damaged("decoder Replace has an empty pattern");
+  if (to.size() > kReplacementBytesMax) {
+    return Damaged(absl::StrCat("decoder Replace puts in ", to.size(),
+                                " bytes; at most ", kReplacementBytesMax));
+  }
   return Step([from, to](Tokens& tokens) {
     for (std::string& token : tokens) {
       token = absl::StrReplaceAll(token, {{from, to}});
@@ -208,19 +227,19 @@ absl::StatusOr<Step> MakeReplace(const Json& json) {
   });
 }
 
-Step MakeStrip(const Json& json) {
-  return
-      [content = TextAt(json, "content", " "), start = NumberAt(json, "start"),
-       stop = NumberAt(json, "stop")](Tokens& tokens) {
-        for (std::string& token : tokens) {
-          absl::string_view rest = token;
-          for (int64_t i = 0; i < start && absl::ConsumePrefix(&rest, content);)
-            ++i;
-          for (int64_t i = 0; i < stop && absl::ConsumeSuffix(&rest, content);)
-            ++i;
-          token = std::string(rest);
-        }
-      };
+absl::StatusOr<Step> MakeStrip(const Json& json) {
+  const std::string content = TextAt(json, "content", " ");
+  if (content.empty()) return Damaged("decoder Strip takes nothing away");
+  return Step([content, start = NumberAt(json, "start"),
+               stop = NumberAt(json, "stop")](Tokens& tokens) {
+    for (std::string& token : tokens) {
+      absl::string_view rest = token;
+      for (int64_t i = 0; i < start && absl::ConsumePrefix(&rest, content);)
+        ++i;
+      for (int64_t i = 0; i < stop && absl::ConsumeSuffix(&rest, content);) ++i;
+      token = std::string(rest);
+    }
+  });
 }
 
 // Adds what a decoder does.
@@ -244,7 +263,7 @@ absl::Status AddSteps(const Json& json, int depth, std::vector<Step>& steps) {
   } else if (type == "Replace") {
     CAIRN_ASSIGN_OR_RETURN(steps.emplace_back(), MakeReplace(json));
   } else if (type == "Strip") {
-    steps.push_back(MakeStrip(json));
+    CAIRN_ASSIGN_OR_RETURN(steps.emplace_back(), MakeStrip(json));
   } else if (type == "Fuse") {
     steps.push_back(
         [](Tokens& tokens) { tokens = {absl::StrJoin(tokens, "")}; });
@@ -282,6 +301,7 @@ absl::Status AddVocabulary(const Json& model,
 }  // namespace
 
 absl::StatusOr<TokenText> TokenText::Parse(absl::string_view tokenizer_json) {
+  if (IsDeepJson(tokenizer_json)) return Damaged("nests too deeply");
   const Json json =
       Json::parse(tokenizer_json.begin(), tokenizer_json.end(), nullptr,
                   /*allow_exceptions=*/false);
@@ -331,7 +351,10 @@ std::string TokenText::Decode(absl::Span<const int64_t> ids) const {
       tokens.push_back(token->second);
     }
   }
-  for (const Step& step : steps_) step(tokens);
+  for (const Step& step : steps_) {
+    step(tokens);
+    Limit(tokens);
+  }
   return absl::StrJoin(tokens, is_spaced_ ? " " : "");
 }
 

@@ -28,7 +28,7 @@ class TokenText {
   // Of the files of a model. UNSUPPORTED when it has no tokenizer.json.
   static absl::StatusOr<TokenText> Open(const FileMap& model_files);
 
-  // Ids past the vocabulary have no text.
+  // Ids past the vocabulary have no text. A text ends after 1 MiB.
   std::string Decode(absl::Span<const int64_t> ids) const;
 
  private:

@@ -63,11 +63,23 @@ TEST(TokenTextTest, SpecialTokensHaveNoText) {
   EXPECT_EQ(text->Decode({0, 1, 2, 99}), "a<tool>");
 }
 
+TEST(TokenTextTest, DecodersThatGrowTextsAreHeldBack) {
+  std::string steps = R"({"type":"Replace","pattern":{"String":"b"},)"
+                      R"("content":"bb"})";
+  for (int i = 0; i < 6; ++i) steps += "," + steps;
+  const std::string text =
+      Decoded(absl::StrCat(R"({"type":"Sequence","decoders":[)", steps, "]}"),
+              R"({"b":0})", {0, 0});
+  EXPECT_EQ(text, std::string(1 << 20, 'b'));
+}
+
 TEST(TokenTextTest, TellsDamagedFromUnknown) {
   for (const char* json :
        {"", "[]", "{}", R"({"model": {}})",
         R"({"model": {"vocab": {"a": "b"}}})", R"({"model": {"vocab": [1]}})",
-        R"({"model": {"vocab": {}}, "decoder": {"type": "Sequence"}})"}) {
+        R"({"model": {"vocab": {}}, "decoder": {"type": "Sequence"}})",
+        R"({"model": {"vocab": {}}, "decoder": {"type": "Strip",
+            "content": "", "start": 4611686018427387904}})"}) {
     EXPECT_EQ(TokenText::Parse(json).status().code(),
               absl::StatusCode::kDataLoss)
         << json;

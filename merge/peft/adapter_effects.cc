@@ -218,7 +218,7 @@ absl::StatusOr<std::string> ApplyToConfig(const ConfigChange& change,
                                           absl::string_view label) {
   auto config = nlohmann::ordered_json::parse(
       config_json.begin(), config_json.end(), nullptr, false);
-  if (!config.is_object()) {
+  if (!config.is_object() || IsDeepJson(config_json)) {
     return ReasonedError(
         absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
         absl::StrCat(label, "/config.json: is no JSON object"));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -26,6 +27,7 @@ absl::StatusOr<std::string> TextOf(const FileMap& files, const char* path) {
 }
 
 Json Parse(const std::string& text) {
+  if (IsDeepJson(text)) return Json::value_t::discarded;
   return Json::parse(text.begin(), text.end(), nullptr, false);
 }
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_value.h"
 #include "core/base/status_util.h"
 
 namespace cairn {
@@ -11,6 +12,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json Parse(absl::string_view text) {
+  if (IsDeepJson(text)) return Json::value_t::discarded;
   return Json::parse(text.begin(), text.end(), nullptr, false);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 
@@ -53,6 +54,7 @@ bool IsToken(const Json& entry) {
 
 absl::StatusOr<TokenizerFile> TokenizerFile::Parse(absl::string_view text,
                                                    absl::string_view label) {
+  if (IsDeepJson(text)) return Malformed(label, "nests too deeply");
   TokenizerFile file;
   file.label_ = std::string(label);
   file.json_ = Json::parse(text.begin(), text.end(), nullptr, false);
@@ -65,8 +67,8 @@ absl::StatusOr<TokenizerFile> TokenizerFile::Parse(absl::string_view text,
   const auto take = [&](const std::string& token,
                         int64_t number) -> absl::Status {
     if (number < 0 || number >= kTokensMax) {
-      return Malformed(label, absl::StrCat("token \"", token,
-                                           "\" has the number ", number));
+      return Malformed(
+          label, absl::StrCat("token \"", token, "\" has the number ", number));
     }
     const auto [other, is_new] = by_number.emplace(number, token);
     const auto [same, is_first] = file.tokens_.emplace(token, number);
@@ -100,6 +102,9 @@ absl::StatusOr<TokenizerFile> TokenizerFile::Parse(absl::string_view text,
   }
   if (!file.json_.contains("added_tokens")) {
     file.json_["added_tokens"] = Json::array();
+  }
+  if (!file.json_["added_tokens"].is_array()) {
+    return Malformed(label, "its added_tokens are no list");
   }
   for (const Json& entry : file.json_["added_tokens"]) {
     if (!IsToken(entry)) {
@@ -152,9 +157,8 @@ absl::Status TokenizerFile::DropFrom(int64_t limit) {
   for (Json& merge : model["merges"]) {
     const std::vector<std::string> parts = PartsOf(merge);
     const bool is_cut = std::any_of(
-        parts.begin(), parts.end(), [&](const std::string& part) {
-          return dropped.contains(part);
-        });
+        parts.begin(), parts.end(),
+        [&](const std::string& part) { return dropped.contains(part); });
     if (!is_cut) merges.push_back(std::move(merge));
   }
   model["merges"] = std::move(merges);
@@ -162,9 +166,8 @@ absl::Status TokenizerFile::DropFrom(int64_t limit) {
 }
 
 void TokenizerFile::Add(const std::string& token, const TokenizerFile& other) {
-  Json entry = {{"id", next_},       {"content", token},
-                {"single_word", false}, {"lstrip", false},
-                {"rstrip", false},   {"normalized", true},
+  Json entry = {{"id", next_},     {"content", token}, {"single_word", false},
+                {"lstrip", false}, {"rstrip", false},  {"normalized", true},
                 {"special", false}};
   if (const auto known = other.added_.find(token);
       known != other.added_.end()) {
@@ -187,6 +190,7 @@ void TokenizerFile::MakeAdded(const std::string& token,
 std::string TokenizerFile::Text() const { return Dump(json_); }
 
 std::string TokenizerFile::ConfigText(absl::string_view text) const {
+  if (IsDeepJson(text)) return std::string(text);
   Json config = Json::parse(text.begin(), text.end(), nullptr, false);
   if (!config.is_object() || !config.contains("added_tokens_decoder")) {
     return std::string(text);

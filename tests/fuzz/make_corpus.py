@@ -306,6 +306,8 @@ def put_token_texts():
             {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
             {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
         "word_piece": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+        "doubles": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "b"}, "content": "bb"}] * 40},
+        "strips_nothing": {"type": "Strip", "content": "", "start": 2**62, "stop": 0},
     }.items():
         put("token_text_fuzzer", name, json.dumps(bpe | {"decoder": decoder}, ensure_ascii=False))
 
@@ -366,6 +368,8 @@ def put_tokenizers():
     bpe = {"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 3, "aa": 4}, "merges": ["a b", ["a", "a"]]}, "added_tokens": added}
     put("tokenizer_fuzzer", "bpe", json.dumps(bpe))
     put("tokenizer_fuzzer", "unigram", json.dumps({"model": {"type": "Unigram", "vocab": [["x", 0.5], ["y", -1]]}}))
+    put("tokenizer_fuzzer", "added_no_list", json.dumps(bpe | {"added_tokens": {"x": {"id": 9, "content": "y"}}}))
+    put("tokenizer_fuzzer", "deep", '{"model":{"vocab":{}},"x":' + "[" * 7000 + "]" * 7000 + "}")
     put("tokenizer_fuzzer", "config", json.dumps(bpe | {"added_tokens_decoder": {"2": {"content": "<s>"}}}))
 
 
