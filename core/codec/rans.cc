@@ -52,7 +52,7 @@ RansEncoder::Symbol RansEncoder::MakeSymbol(uint32_t start,
     symbol.bias = start + kRansTotal - 1;
     return symbol;
   }
-  const int shift = std::bit_width(frequency - 1);
+  const auto shift = static_cast<int>(std::bit_width(frequency - 1));
   const unsigned __int128 numerator =
       (static_cast<unsigned __int128>(1) << (shift + 63)) + frequency - 1;
   symbol.reciprocal = static_cast<uint64_t>(numerator / frequency);
