@@ -205,9 +205,10 @@ absl::Status CheckValue(const StrategyParameter& parameter,
 absl::Status CheckAll(absl::string_view whose, const Parameters& known,
                       const StrategyParameters& given) {
   for (const auto& [name, text] : given) {
+    // A copy of the binding, which clang 14 does not let lambdas see.
     const auto found =
         std::find_if(known.begin(), known.end(),
-                     [&](const auto& p) { return p.name == name; });
+                     [&name = name](const auto& p) { return p.name == name; });
     if (found != known.end()) {
       CAIRN_RETURN_IF_ERROR(CheckValue(*found, text));
       continue;

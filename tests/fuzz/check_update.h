@@ -36,8 +36,8 @@ inline void CheckUpdate(const FileMap& files) {
     if ((*update)->form() == Update::Form::kDifference) {
       auto change = (*update)->OpenChange(tensor.name);
       CAIRN_CHECK(change.ok());
-      std::vector<float> tau(static_cast<size_t>(*bytes) * 8 /
-                             DTypeBits(*tensor.dtype));
+      std::vector<float> tau(
+          static_cast<size_t>(*bytes * 8 / DTypeBits(*tensor.dtype)));
       CAIRN_CHECK((*change)->Read(0, absl::MakeSpan(tau)).ok());
     }
     CAIRN_CHECK((*update)->DeltaNorm(tensor.name, *source).ok() == read.ok());
