@@ -4,6 +4,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/utf8.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace cairn {
@@ -33,8 +34,8 @@ absl::Status ReasonedError(absl::StatusCode code, absl::string_view reason,
   google::rpc::ErrorInfo info;
   info.set_reason(std::string(reason));
   info.set_domain("cairn");
-  for (auto& [key, value] : details) {
-    (*info.mutable_metadata())[key] = std::move(value);
+  for (const auto& [key, value] : details) {
+    (*info.mutable_metadata())[key] = MakeUtf8(value);
   }
   WriteInfo(info, status);
   return status;
@@ -56,7 +57,7 @@ absl::Status WithDetails(absl::Status status,
   auto info = ReadInfo(status).value_or(google::rpc::ErrorInfo());
   info.set_domain("cairn");
   for (const auto& [key, value] : details) {
-    info.mutable_metadata()->insert({key, value});
+    info.mutable_metadata()->insert({key, MakeUtf8(value)});
   }
   WriteInfo(info, status);
   return status;
@@ -66,8 +67,8 @@ absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   if (status.ok()) return status;
   google::rpc::RetryInfo info;
   info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
-  info.mutable_retry_delay()->set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
+  info.mutable_retry_delay()->set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
   status.SetPayload(kRetryInfoUrl, absl::Cord(info.SerializeAsString()));
   return status;
 }

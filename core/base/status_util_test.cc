@@ -41,5 +41,17 @@ TEST(StatusUtilTest, RetryDelayRoundTrips) {
   EXPECT_EQ(GetRetryDelay(status), absl::Milliseconds(1500));
 }
 
+TEST(StatusUtilTest, DetailsThatAreNoTextDoNotLoseTheReason) {
+  const absl::Status status = WithDetails(
+      ReasonedError(absl::StatusCode::kInvalidArgument, "BAD", "x",
+                    {{"tensor", "a\xBFz"}}),
+      {{"key", "\xC3\xA9\xC3"}});
+  const auto reason = GetReason(status);
+  ASSERT_TRUE(reason.has_value());
+  EXPECT_EQ(reason->code, "BAD");
+  EXPECT_EQ(reason->details.at("tensor"), "a\xEF\xBF\xBDz");
+  EXPECT_EQ(reason->details.at("key"), "\xC3\xA9\xEF\xBF\xBD");
+}
+
 }  // namespace
 }  // namespace cairn

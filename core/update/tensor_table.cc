@@ -7,6 +7,7 @@
 #include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/base/utf8.h"
 #include "core/update/replacement_update.h"
 #include "core/update/update.h"
 #include "core/update/varint.h"
@@ -122,7 +123,7 @@ absl::Status TensorTableReader::ReadName() {
   CAIRN_ASSIGN_OR_RETURN(absl::string_view suffix, Text("name"));
   std::string name =
       absl::StrCat(name_.substr(0, static_cast<size_t>(shared)), suffix);
-  const bool is_plain = name.size() <= kTableNameBytesMax &&
+  const bool is_plain = name.size() <= kTableNameBytesMax && IsUtf8(name) &&
                         std::none_of(name.begin(), name.end(), [](char c) {
                           return static_cast<uint8_t>(c) < 0x20;
                         });
