@@ -76,6 +76,7 @@ class LowRankEffect : public AdditiveEffect {
     }
     return bytes;
   }
+  const std::vector<LowRankBlock>& blocks() const { return blocks_; }
 
  private:
   const std::vector<LowRankBlock> blocks_;

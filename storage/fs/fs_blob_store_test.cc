@@ -13,7 +13,6 @@
 #include "core/base/status_util.h"
 #include "core/base/testing/temporary_directory.h"
 #include "storage/testing/blob_store_conformance.h"
-#include "core/base/testing/temporary_directory.h"
 
 namespace cairn::testing {
 namespace {
