@@ -49,6 +49,12 @@ void AddVerdict(ContributionRecord& record, v1::Verdict::Decision decision,
 
 }  // namespace
 
+v1::Reason AuditFailed() {
+  return MakeReason(v1::Reason::SUITE_REGRESSED,
+                    "the merge passed its gate and lost too much in the audit; "
+                    "reviewers see where at the batch");
+}
+
 absl::Status ReturnToQueue(HubTransaction& transaction,
                            const BatchRecord& batch,
                            absl::string_view contribution, Requeue how,

@@ -15,6 +15,10 @@ namespace cairn {
 // also writes the batch; a member that is no longer BATCHED in it is left as
 // it is, so that repeating does no harm.
 
+// What members are told of an audit: no ledger counts answers of that split, so
+// that it gives none.
+v1::Reason AuditFailed();
+
 // Back to the queue, at its old place. kHeld: nobody takes it before a
 // maintainer looked.
 enum class Requeue { kFree, kHeld };

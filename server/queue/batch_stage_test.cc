@@ -240,11 +240,9 @@ TEST_F(BatchStageTest, AuditStopsWhatOnlyTheGateLiked) {
   EXPECT_THAT(VerdictCodes("a"), Contains("SUITE_REGRESSED"));
   // Reviewers see which suite; members do not.
   EXPECT_NE(hub_.LastBatch().reasons(0).suite(), "");
-  const v1::Contribution member = hub_.Contribution("a");
-  for (const v1::Verdict& verdict : member.verdicts()) {
-    for (const v1::Reason& reason : verdict.reasons()) {
-      EXPECT_EQ(reason.suite(), "");
-    }
+  const v1::Contribution a = hub_.Contribution("a");
+  for (const v1::Verdict& verdict : a.verdicts()) {
+    for (const auto& reason : verdict.reasons()) EXPECT_EQ(reason.suite(), "");
   }
 }
 

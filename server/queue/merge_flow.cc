@@ -47,14 +47,6 @@ LineStep StepOf(const BatchRecord& batch,
   return step;
 }
 
-// What members are told of an audit: no ledger counts answers of that split, so
-// that it gives none.
-v1::Reason AuditFailed() {
-  return MakeReason(v1::Reason::SUITE_REGRESSED,
-                    "the merge passed its gate and lost too much in the audit; "
-                    "reviewers see where at the batch");
-}
-
 bool IsRunning(const TrialRecord& trial) {
   return trial.outcome() == TrialRecord::OUTCOME_UNSPECIFIED;
 }
