@@ -12,6 +12,11 @@
 #include "core/base/status_macros.h"
 
 namespace cairn {
+namespace {
+
+constexpr size_t kFirstBufferBytes = 64 << 10;
+
+}  // namespace
 
 DirectAppender::DirectAppender(WrittenFile& file, int64_t offset, Taker taker)
     : file_(file), taker_(std::move(taker)) {
@@ -21,15 +26,18 @@ DirectAppender::DirectAppender(WrittenFile& file, int64_t offset, Taker taker)
 absl::Status DirectAppender::Append(
     absl::Span<const absl::string_view> pieces) {
   const int64_t start = end();
+  size_t left = 0;
+  for (absl::string_view piece : pieces) left += piece.size();
   std::vector<WrittenBytes> written;
   for (absl::string_view piece : pieces) {
     while (!piece.empty()) {
-      if (buffer_ == nullptr) CAIRN_RETURN_IF_ERROR(MakeBuffer());
-      const size_t size = std::min(piece.size(), kBufferBytes - end_);
+      if (buffer_ == nullptr) CAIRN_RETURN_IF_ERROR(MakeBuffer(left));
+      const size_t size = std::min(piece.size(), capacity_ - end_);
       std::memcpy(buffer_.get() + end_, piece.data(), size);
       end_ += size;
       piece.remove_prefix(size);
-      if (end_ < kBufferBytes) continue;
+      left -= size;
+      if (end_ < capacity_) continue;
       if (absl::Status status = WriteOut(written); !status.ok()) {
         // What an earlier buffer of this call took is not to count.
         if (start < this->written()) {
@@ -45,8 +53,12 @@ absl::Status DirectAppender::Append(
   return absl::OkStatus();
 }
 
-absl::Status DirectAppender::MakeBuffer() {
-  PageBuffer buffer = MakePageBuffer(kBufferBytes);
+absl::Status DirectAppender::MakeBuffer(size_t wanted) {
+  const size_t pages = (begin_ + wanted + kDirectPage - 1) / kDirectPage;
+  capacity_ = is_moving_ ? kBufferBytes
+                         : std::clamp(pages * kDirectPage, kFirstBufferBytes,
+                                      kBufferBytes);
+  PageBuffer buffer = MakePageBuffer(capacity_);
   for (size_t at = 0; at < begin_;) {
     const ssize_t n = pread(file_.fd, buffer.get() + at, begin_ - at,
                             base_ + static_cast<int64_t>(at));
@@ -78,6 +90,8 @@ absl::Status DirectAppender::WriteOut(std::vector<WrittenBytes>& written) {
                        .offset = this->written()});
   }
   GoTo(end());
+  is_moving_ = true;
+  if (capacity_ < kBufferBytes) buffer_.reset();
   return absl::OkStatus();
 }
 
@@ -89,6 +103,7 @@ absl::Status DirectAppender::Flush() {
   std::vector<WrittenBytes> written;
   if (begin_ < end_) CAIRN_RETURN_IF_ERROR(WriteOut(written));
   buffer_.reset();
+  is_moving_ = false;
   HandOver(written);
   return absl::OkStatus();
 }

@@ -25,8 +25,9 @@ struct WrittenBytes {
 };
 
 // Appends to a part of a file, gathering what comes into whole pages that go
-// past the page cache. Memory: one buffer, and none after Flush(). One thread
-// at a time.
+// past the page cache. Memory: one buffer, at first of little more than what
+// was appended, so that who brings no more holds no more; none after Flush().
+// One thread at a time.
 class DirectAppender {
  public:
   // One call of Append() of at most as much fills one buffer at most.
@@ -55,7 +56,7 @@ class DirectAppender {
  private:
   // A page that was begun is written again as a whole: what precedes in it is
   // read, so that nothing is in the file before what lies in front of it.
-  absl::Status MakeBuffer();
+  absl::Status MakeBuffer(size_t wanted);
   // What comes next is at `offset`.
   void GoTo(int64_t offset);
   // Writes the buffer, and goes on after it; what a taker is to have is added
@@ -68,6 +69,9 @@ class DirectAppender {
   // Where byte 0 of the buffer is in the file: a page's begin.
   int64_t base_ = 0;
   PageBuffer buffer_;
+  size_t capacity_ = 0;
+  // A buffer was filled since the last Flush().
+  bool is_moving_ = false;
   // What of the buffer waits to be written.
   size_t begin_ = 0;
   size_t end_ = 0;
