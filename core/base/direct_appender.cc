@@ -14,7 +14,7 @@
 namespace cairn {
 namespace {
 
-constexpr size_t kFirstBufferBytes = 64 << 10;
+constexpr size_t kLeastBufferBytes = 64 << 10;
 
 }  // namespace
 
@@ -54,10 +54,9 @@ absl::Status DirectAppender::Append(
 }
 
 absl::Status DirectAppender::MakeBuffer(size_t wanted) {
-  const size_t pages = (begin_ + wanted + kDirectPage - 1) / kDirectPage;
-  capacity_ = is_moving_ ? kBufferBytes
-                         : std::clamp(pages * kDirectPage, kFirstBufferBytes,
-                                      kBufferBytes);
+  // Filled by what is there, so that little waits for more of it.
+  capacity_ = std::clamp((begin_ + wanted) / kDirectPage * kDirectPage,
+                         kLeastBufferBytes, kBufferBytes);
   PageBuffer buffer = MakePageBuffer(capacity_);
   for (size_t at = 0; at < begin_;) {
     const ssize_t n = pread(file_.fd, buffer.get() + at, begin_ - at,
@@ -90,8 +89,7 @@ absl::Status DirectAppender::WriteOut(std::vector<WrittenBytes>& written) {
                        .offset = this->written()});
   }
   GoTo(end());
-  is_moving_ = true;
-  if (capacity_ < kBufferBytes) buffer_.reset();
+  buffer_.reset();
   return absl::OkStatus();
 }
 
@@ -103,7 +101,6 @@ absl::Status DirectAppender::Flush() {
   std::vector<WrittenBytes> written;
   if (begin_ < end_) CAIRN_RETURN_IF_ERROR(WriteOut(written));
   buffer_.reset();
-  is_moving_ = false;
   HandOver(written);
   return absl::OkStatus();
 }

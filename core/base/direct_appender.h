@@ -70,8 +70,6 @@ class DirectAppender {
   int64_t base_ = 0;
   PageBuffer buffer_;
   size_t capacity_ = 0;
-  // A buffer was filled since the last Flush().
-  bool is_moving_ = false;
   // What of the buffer waits to be written.
   size_t begin_ = 0;
   size_t end_ = 0;

@@ -16,6 +16,8 @@ namespace {
 constexpr int64_t kTileBytes = 256 << 10;
 // So many buffers may wait for the hash.
 constexpr size_t kKeptMax = 4;
+// Less is hashed at once.
+constexpr size_t kKeptBytesMin = 128 << 10;
 // Uploads that are shorter are not worth a descriptor more.
 constexpr int64_t kDirectBytesMin = 256 << 10;
 
@@ -99,10 +101,11 @@ int64_t FsBlobWriter::FirstKept(int64_t none) const {
 void FsBlobWriter::Keep(WrittenBytes bytes) {
   {
     MutexLock lock(keep_);
-    if (kept_.size() < kKeptMax) {
-      kept_.push_back(std::move(bytes));
-      return;
-    }
+    const bool has_room = kept_.size() < kKeptMax;
+    // A stream of small messages is slow, or one of many: it is to hold little.
+    const bool is_for_later = bytes.view().size() >= kKeptBytesMin;
+    if (has_room) kept_.push_back(std::move(bytes));
+    if (has_room && is_for_later) return;
     // A hash that is far back reads the file, and will read this, too.
     if (kept_.front().offset - hashed_ >
         static_cast<int64_t>(DirectAppender::kBufferBytes)) {
@@ -111,6 +114,7 @@ void FsBlobWriter::Keep(WrittenBytes bytes) {
   }
   MutexLock hash_lock(hash_);
   HashKept();
+  if (bytes.memory == nullptr) return;
   MutexLock lock(keep_);
   kept_.push_back(std::move(bytes));
 }
