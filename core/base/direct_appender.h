@@ -25,12 +25,12 @@ struct WrittenBytes {
 };
 
 // Appends to a part of a file, gathering what comes into whole pages that go
-// past the page cache. Memory: one buffer, at first of little more than what
-// was appended, so that who brings no more holds no more; none after Flush().
+// past the page cache. Memory: one buffer of about the size of what is
+// appended, of which less than 64 KiB wait between calls; none after Flush().
 // One thread at a time.
 class DirectAppender {
  public:
-  // One call of Append() of at most as much fills one buffer at most.
+  // The largest buffer.
   static constexpr size_t kBufferBytes = 512 << 10;
   // Takes over what was written, to hash it say.
   using Taker = std::function<void(WrittenBytes)>;

@@ -25,7 +25,6 @@ class DirectAppenderTest : public ::testing::TestWithParam<bool> {
   }
   ~DirectAppenderTest() override {
     close(file_.fd);
-    if (file_.direct_fd >= 0) close(file_.direct_fd);
     std::remove(path_.c_str());
   }
 

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/file.h"
+#include "core/base/gather_write.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
 
@@ -17,13 +18,11 @@ namespace {
 
 absl::Status WriteCached(const WrittenFile& file, int64_t offset,
                          absl::string_view bytes) {
-  const auto size = static_cast<int64_t>(bytes.size());
-  for (size_t at = 0; at < bytes.size(); at += kWriteBytesMax) {
-    CAIRN_RETURN_IF_ERROR(WriteAt(file.fd, offset + static_cast<int64_t>(at),
-                                  bytes.substr(at, kWriteBytesMax), file.name));
-  }
+  const int error = GatherWriteAt(file.fd, offset, {&bytes, 1});
+  if (error != 0) return SystemError(error, absl::StrCat("write ", file.name));
   // Hands it to the disk while what follows is made.
-  (void)sync_file_range(file.fd, offset, size, SYNC_FILE_RANGE_WRITE);
+  (void)sync_file_range(file.fd, offset, static_cast<off_t>(bytes.size()),
+                        SYNC_FILE_RANGE_WRITE);
   return absl::OkStatus();
 }
 
@@ -49,8 +48,22 @@ absl::StatusOr<bool> WritePages(WrittenFile& file, int64_t offset,
 
 }  // namespace
 
+WrittenFile::~WrittenFile() {
+  if (direct_fd >= 0) close(direct_fd);
+}
+
 int OpenDirect(const std::string& path) {
   return open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+}
+
+absl::Status SetFileSize(int fd, int64_t bytes, const std::string& path) {
+  if (ftruncate(fd, bytes) != 0) {
+    return SystemError(errno, absl::StrCat("size ", path));
+  }
+  if (fallocate(fd, 0, 0, bytes) != 0 && errno == ENOSPC) {
+    return SystemError(ENOSPC, absl::StrCat("make room for ", path));
+  }
+  return absl::OkStatus();
 }
 
 void FreePages::operator()(char* memory) const { std::free(memory); }

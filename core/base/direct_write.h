@@ -16,19 +16,26 @@ namespace cairn {
 // page cache.
 inline constexpr size_t kDirectPage = 4096;
 
-// A file that is written at many places; its descriptors belong to others.
+// A file that is written at many places.
 struct WrittenFile {
+  ~WrittenFile();
+
   std::string name;  // for errors
-  int fd = -1;
-  // Opened with O_DIRECT; -1 where the file system has no such thing.
+  int fd = -1;       // another's to close
+  // Its own, opened with O_DIRECT; -1 where the file system has no such thing.
   int direct_fd = -1;
   // Cleared when it turns out that the file system wants other alignments.
   std::atomic<bool> is_direct = true;
 };
 
 // Opens the file at `path` once more, for writing whole pages; -1 where the
-// file system has no such thing. The caller closes it.
+// file system has no such thing.
 int OpenDirect(const std::string& path);
+
+// Makes an open file as long as it will be, in few pieces on the disk where the
+// file system can: then that there is no room is known before anything is
+// written. Errors are those of WriteDirect(), and name `path`.
+absl::Status SetFileSize(int fd, int64_t bytes, const std::string& path);
 
 // Memory of whole pages, aligned to pages.
 struct FreePages {

@@ -64,9 +64,7 @@ PartFile::PartFile(PartFile&& other) noexcept
 
 PartFile::~PartFile() {
   if (have_fd_ >= 0) close(have_fd_);
-  if (written_ == nullptr) return;
-  if (written_->fd >= 0) close(written_->fd);
-  if (written_->direct_fd >= 0) close(written_->direct_fd);
+  if (written_ != nullptr && written_->fd >= 0) close(written_->fd);
 }
 
 absl::StatusOr<PartFile> PartFile::Open(const std::string& path,
@@ -88,23 +86,11 @@ absl::StatusOr<PartFile> PartFile::Open(const std::string& path,
       CheckRoom(file.written_->fd, size_bytes - file.found_, path));
   // From here on the file may have holes.
   CAIRN_RETURN_IF_ERROR(file.Note(file.found_));
-  CAIRN_RETURN_IF_ERROR(file.SetSize(size_bytes));
+  CAIRN_RETURN_IF_ERROR(SetFileSize(file.written_->fd, size_bytes, part));
   if (size_bytes >= kDirectBytesMin) {
     file.written_->direct_fd = OpenDirect(part);
   }
   return file;
-}
-
-absl::Status PartFile::SetSize(int64_t size_bytes) {
-  if (ftruncate(written_->fd, size_bytes) != 0) {
-    return SystemError(errno, absl::StrCat("size ", part()));
-  }
-  // In few pieces on the disk; some file systems cannot.
-  if (size_bytes > 0 && fallocate(written_->fd, 0, 0, size_bytes) != 0 &&
-      errno == ENOSPC) {
-    return SystemError(ENOSPC, absl::StrCat("make room for ", part()));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status PartFile::ReadAt(int64_t offset, absl::Span<char> out) const {
@@ -127,8 +113,9 @@ absl::Status PartFile::Note(int64_t have) {
 }
 
 absl::Status PartFile::Publish() && {
-  if (fsync(written_->fd) != 0)
+  if (fsync(written_->fd) != 0) {
     return SystemError(errno, absl::StrCat("sync ", part()));
+  }
   if (rename(part().c_str(), path_.c_str()) != 0) {
     return SystemError(errno, absl::StrCat("rename to ", path_));
   }

@@ -46,7 +46,6 @@ class PartFile {
 
  private:
   explicit PartFile(std::string path);
-  absl::Status SetSize(int64_t size_bytes);
   std::string part() const { return path_ + ".part"; }
   std::string have() const { return path_ + ".part.have"; }
 

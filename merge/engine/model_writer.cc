@@ -48,15 +48,8 @@ absl::StatusOr<std::unique_ptr<WrittenFile>> OpenWrittenFile(
   const int flags = O_RDWR | O_CREAT | O_CLOEXEC;
   file->fd = open(path.c_str(), flags | (is_resumed ? 0 : O_TRUNC), 0644);
   if (file->fd < 0) return SystemError(errno, absl::StrCat("create ", path));
-  if (ftruncate(file->fd, bytes) != 0) {
-    return SystemError(errno, absl::StrCat("size ", path));
-  }
-  // In few pieces on the disk, and where it has no room, that is known before
-  // anything is computed. Some filesystems cannot.
-  if (fallocate(file->fd, 0, 0, bytes) != 0 && errno == ENOSPC) {
-    return SystemError(errno, absl::StrCat("make room for ", path));
-  }
-  file->direct_fd = open(path.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC);
+  CAIRN_RETURN_IF_ERROR(SetFileSize(file->fd, bytes, path));
+  file->direct_fd = OpenDirect(path);
   return file;
 }
 
@@ -75,10 +68,7 @@ absl::StatusOr<std::unique_ptr<ModelWriter>> ModelWriter::Create(
 }
 
 ModelWriter::~ModelWriter() {
-  for (const auto& file : files_) {
-    close(file->fd);
-    if (file->direct_fd >= 0) close(file->direct_fd);
-  }
+  for (const auto& file : files_) close(file->fd);
   if (journal_ >= 0) close(journal_);
 }
 
@@ -148,7 +138,8 @@ absl::StatusOr<const FinishedTensor*> ModelWriter::FindFinished(
   for (int64_t at = 0; at < place.size;) {
     const size_t count = static_cast<size_t>(std::min<int64_t>(
         place.size - at, static_cast<int64_t>(buffer.size())));
-    const ssize_t n = pread(place.file->fd, buffer.data(), count, place.begin + at);
+    const ssize_t n =
+        pread(place.file->fd, buffer.data(), count, place.begin + at);
     if (n <= 0) return nullptr;
     hasher.Update(absl::string_view(buffer.data(), static_cast<size_t>(n)));
     at += n;

@@ -29,11 +29,10 @@ class TensorStreamTest : public ::testing::TestWithParam<bool> {
   TensorStreamTest() : path_(testing::TempDir() + "/tensor_stream_test") {
     file_.name = "out.safetensors";
     file_.fd = open(path_.c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
-    if (GetParam()) file_.direct_fd = open(path_.c_str(), O_WRONLY | O_DIRECT);
+    if (GetParam()) file_.direct_fd = OpenDirect(path_);
   }
   ~TensorStreamTest() override {
     close(file_.fd);
-    if (file_.direct_fd >= 0) close(file_.direct_fd);
     unlink(path_.c_str());
   }
 

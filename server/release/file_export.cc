@@ -136,10 +136,7 @@ absl::Status ExportFile(const ByteSource& source, const std::string& sha256,
       open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (fd < 0) return SystemError(errno, absl::StrCat("create ", path));
   WrittenFile file{.name = path, .fd = fd};
-  absl::Cleanup close_it = [&file] {
-    close(file.fd);
-    if (file.direct_fd >= 0) close(file.direct_fd);
-  };
+  absl::Cleanup close_it = [fd] { close(fd); };
   // At its full length, as writes that lengthen a file wait for each other.
   if (ftruncate(fd, source.size()) != 0) {
     return SystemError(errno, absl::StrCat("size ", path));

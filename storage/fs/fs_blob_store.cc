@@ -149,9 +149,6 @@ absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
   absl::Cleanup drop = [&] { (void)unlink(file.path().c_str()); };
   WrittenFile written{.name = file.path(), .fd = file.fd()};
   if (source.size() >= kTileBytes) written.direct_fd = OpenDirect(file.path());
-  absl::Cleanup close_it = [&] {
-    if (written.direct_fd >= 0) close(written.direct_fd);
-  };
   Hasher hasher;
   const auto tile_bytes = static_cast<size_t>(kTileBytes);
   const PageBuffer tile = MakePageBuffer(tile_bytes);

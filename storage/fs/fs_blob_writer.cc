@@ -1,7 +1,5 @@
 #include "storage/fs/fs_blob_writer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -33,10 +31,6 @@ FsBlobWriter::FsBlobWriter(std::shared_ptr<BlobLayout> layout, PosixFile file,
                 [this](WrittenBytes bytes) { Keep(std::move(bytes)); }) {
   written_file_.name = file_.path();
   written_file_.fd = file_.fd();
-}
-
-FsBlobWriter::~FsBlobWriter() {
-  if (written_file_.direct_fd >= 0) close(written_file_.direct_fd);
 }
 
 absl::Status FsBlobWriter::AppendPieces(

@@ -25,7 +25,6 @@ class FsBlobWriter : public BlobWriter {
   // `size`: bytes there already.
   FsBlobWriter(std::shared_ptr<BlobLayout> layout, PosixFile file,
                int64_t size);
-  ~FsBlobWriter() override;
 
   absl::Status AppendPieces(
       absl::Span<const absl::string_view> pieces) override;

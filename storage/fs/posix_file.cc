@@ -98,10 +98,9 @@ absl::Status PosixFile::ReadAt(int64_t offset, absl::Span<char> out,
   return absl::OkStatus();
 }
 
-absl::Status PosixFile::WritePiecesAt(
-    int64_t offset, absl::Span<const absl::string_view> pieces) {
+absl::Status PosixFile::WriteAt(int64_t offset, absl::string_view bytes) {
   CAIRN_RETURN_IF_ERROR(BeforeWrite());
-  const int error = GatherWriteAt(fd_, offset, pieces);
+  const int error = GatherWriteAt(fd_, offset, {&bytes, 1});
   if (error == 0) return absl::OkStatus();
   absl::Status status = FileError(error, "write", path_);
   if (ftruncate(fd_, offset) == 0) return status;

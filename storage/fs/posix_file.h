@@ -33,13 +33,8 @@ class PosixFile {
   absl::StatusOr<timespec> Modified() const;
   // All of `out`, or an error. OUT_OF_RANGE past `size`.
   absl::Status ReadAt(int64_t offset, absl::Span<char> out, int64_t size) const;
-  // All of the pieces, one after the other; on failure the file is as long as
-  // it was (`offset`).
-  absl::Status WritePiecesAt(int64_t offset,
-                             absl::Span<const absl::string_view> pieces);
-  absl::Status WriteAt(int64_t offset, absl::string_view bytes) {
-    return WritePiecesAt(offset, {&bytes, 1});
-  }
+  // All of the bytes; on failure the file is as long as it was (`offset`).
+  absl::Status WriteAt(int64_t offset, absl::string_view bytes);
   // Cuts the file off.
   absl::Status Truncate(int64_t size);
   // Starts writing a range back to the disk without waiting for it.
