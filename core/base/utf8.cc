@@ -1,12 +1,9 @@
 #include "core/base/utf8.h"
 
-#include <cstddef>
 #include <cstdint>
 
 namespace cairn {
-namespace {
 
-// Bytes of the character that begins the text; 0 where none does.
 size_t CharacterLength(absl::string_view text) {
   const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
   const uint8_t lead = byte(0);
@@ -22,8 +19,6 @@ size_t CharacterLength(absl::string_view text) {
       (lead == 0xED && byte(1) > 0x9F) || (lead == 0xF4 && byte(1) > 0x8F);
   return is_overlong || is_no_character ? 0 : length;
 }
-
-}  // namespace
 
 bool IsUtf8(absl::string_view bytes) {
   while (!bytes.empty()) {

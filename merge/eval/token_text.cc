@@ -15,6 +15,7 @@
 #include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
+#include "core/base/utf8.h"
 
 namespace cairn {
 namespace {
@@ -57,37 +58,11 @@ int64_t NumberAt(const Json& object, const char* key) {
              : 0;
 }
 
-// Bytes of the sequence of UTF-8 that begins the text; 0 where it is none.
-size_t SequenceLength(absl::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t lead = byte(0);
-  if (lead < 0x80) return 1;
-  const size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const bool is_overlong =
-      (lead == 0xE0 && byte(1) < 0xA0) || (lead == 0xF0 && byte(1) < 0x90);
-  const bool is_no_character =
-      (lead == 0xED && byte(1) > 0x9F) || (lead == 0xF4 && byte(1) > 0x8F);
-  return is_overlong || is_no_character ? 0 : length;
-}
-
-bool IsText(absl::string_view bytes) {
-  while (!bytes.empty()) {
-    const size_t length = SequenceLength(bytes);
-    if (length == 0) return false;
-    bytes.remove_prefix(length);
-  }
-  return true;
-}
-
 // Whether more bytes can make these, two or three, a character.
 bool BeginsCharacter(absl::string_view bytes) {
   for (size_t more = 1; more <= 2; ++more) {
     const std::string whole = absl::StrCat(bytes, std::string(more, '\x80'));
-    if (SequenceLength(whole) == whole.size()) return true;
+    if (CharacterLength(whole) == whole.size()) return true;
   }
   return false;
 }
@@ -97,7 +72,7 @@ bool BeginsCharacter(absl::string_view bytes) {
 std::string Readable(absl::string_view bytes) {
   std::string out;
   while (!bytes.empty()) {
-    size_t length = SequenceLength(bytes);
+    size_t length = CharacterLength(bytes);
     if (length > 0) {
       absl::StrAppend(&out, bytes.substr(0, length));
     } else {
@@ -136,7 +111,7 @@ std::string BytesOfToken(const std::string& token) {
   const auto& bytes = ByteOfCharacter();
   std::string out;
   for (absl::string_view rest = token; !rest.empty();) {
-    const size_t length = std::max<size_t>(1, SequenceLength(rest));
+    const size_t length = std::max<size_t>(1, CharacterLength(rest));
     const auto found = bytes.find(std::string(rest.substr(0, length)));
     if (found == bytes.end()) return token;
     out += found->second;
@@ -174,7 +149,7 @@ void DecodeByteFallback(Tokens& tokens) {
   Tokens out;
   std::string bytes;
   const auto flush = [&] {
-    if (IsText(bytes)) {
+    if (IsUtf8(bytes)) {
       if (!bytes.empty()) out.push_back(bytes);
     } else {
       for (size_t i = 0; i < bytes.size(); ++i)
