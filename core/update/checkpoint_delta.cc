@@ -109,10 +109,9 @@ void ForEachChange(absl::Span<const char> before, absl::Span<const char> after,
   }
 }
 
-// What one look at a tensor tells.
+// How many changes of a tensor, and of all before it, are as large as the least
+// that is kept.
 struct TensorSurvey {
-  int64_t changed = 0;
-  // Of these, as large as the least that is kept; and before the tensor.
   int64_t least = 0;
   int64_t least_before = 0;
 };
@@ -331,7 +330,7 @@ class DeltaMaker {
 
   void Note(const CheckpointTensor& tensor, int64_t changed) {
     changed_.push_back(&tensor);
-    surveys_.push_back({.changed = changed});
+    surveys_.emplace_back();
     delta_.changed_elements += changed;
     ++delta_.changed_tensors;
     sparse_bytes_ += static_cast<int64_t>(

@@ -13,10 +13,6 @@ constexpr int64_t kChunk = ProductKernels::kChunk;
 // Tiles of queries that go over a panel of keys while it is at hand.
 constexpr int64_t kTiles = 4;
 
-int64_t RoundUp(int64_t value, int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
 // The keys [begin, end) that a query, or one of several, sees.
 struct Sight {
   int64_t begin;

@@ -18,10 +18,6 @@ static_assert(kDepth % kChunk == 0);
 // What an element of the packed matrices is.
 enum class Form { kF32, kWidenedBf16, kBf16Pair };
 
-int64_t RoundUp(int64_t value, int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
-
 // The nearest BF16, ties to even, in the upper half; the rest is zero.
 inline uint32_t RoundedBits(float x) {
   const uint32_t bits = std::bit_cast<uint32_t>(x);

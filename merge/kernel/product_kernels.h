@@ -7,6 +7,10 @@
 
 namespace cairn {
 
+inline int64_t RoundUp(int64_t value, int64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
 // The inner loops of Multiply() for one width of vectors.
 //
 // Rows of x come packed in chunks of kChunk elements, one row's after the

@@ -8,19 +8,12 @@
 #include <vector>
 
 #include "merge/kernel/product_kernels.h"
+#include "merge/kernel/testing/some_numbers.h"
 
 namespace cairn {
 namespace {
 
-std::vector<float> SomeNumbers(int64_t count, uint32_t seed) {
-  std::vector<float> out;
-  uint32_t state = seed;
-  for (int64_t i = 0; i < count; ++i) {
-    state = state * 1664525 + 1013904223;
-    out.push_back(static_cast<float>(state >> 8) / (1 << 23) - 1);
-  }
-  return out;
-}
+using ::cairn::testing::SomeNumbers;
 
 // The nearest BF16, ties to even.
 float Rounded(float x) {
