@@ -119,9 +119,10 @@ v1::Hub DescribeHub(const HubKeys& keys, const HubConfig& config) {
   hub.set_version(CAIRN_VERSION);
   hub.set_root_key(keys.root_key);
   hub.set_root_fingerprint(keys.root_fingerprint);
-  for (auto kind :
-       {v1::Encoding::LORA, v1::Encoding::SPARSE, v1::Encoding::DENSE}) {
-    hub.add_encodings(v1::Encoding::Kind_Name(kind));
+  for (int kind = v1::Encoding::ENCODING_UNSPECIFIED + 1;
+       kind < v1::Encoding::Kind_ARRAYSIZE; ++kind) {
+    hub.add_encodings(
+        v1::Encoding::Kind_Name(static_cast<v1::Encoding::Kind>(kind)));
   }
   v1::Limits& limits = *hub.mutable_limits();
   limits.set_header_bytes_max(kSafetensorsHeaderBytesMax);

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "core/base/digest.h"
+#include "core/base/file_hasher.h"
 #include "core/tensor/byte_source.h"
 
 namespace cairn {
@@ -90,8 +91,13 @@ class BlobStore {
   // Stores bytes in memory as one blob, durably.
   virtual absl::StatusOr<Digest> Put(absl::string_view bytes) = 0;
   // The same for all bytes of a source, read once from front to back in
-  // bounded memory.
-  virtual absl::StatusOr<Digest> PutFrom(const ByteSource& source) = 0;
+  // bounded memory. `file` (null: none) takes them, too: of a file that the
+  // blob is a part of.
+  virtual absl::StatusOr<Digest> PutFrom(const ByteSource& source,
+                                         FileHasher* file) = 0;
+  absl::StatusOr<Digest> PutFrom(const ByteSource& source) {
+    return PutFrom(source, nullptr);
+  }
   // Sets `stored_at` of a blob to now, durably enough to outlive the process.
   // Whoever is about to write the first record that names a blob stores or
   // touches it first: that keeps the sweeper away. NOT_FOUND when it is gone.

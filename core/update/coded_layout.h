@@ -30,8 +30,7 @@ enum class PartKind : uint8_t {
 inline constexpr int kPartKinds = 4;
 
 // The coded formats by `cairn.format` and `cairn.version`. What they are for
-// differs; the layout is one. A manifest tells only whether an update lists
-// elements or changes whole tensors.
+// differs; the layout is one.
 struct CodedFormat {
   const char* name;
   const char* version;
@@ -39,11 +38,11 @@ struct CodedFormat {
 };
 inline constexpr CodedFormat kCodedFormats[] = {
     {"sparse", "2", v1::Encoding::SPARSE},
-    {"ternary", "1", v1::Encoding::SPARSE},
-    {"bit", "1", v1::Encoding::DENSE},
-    {"int8", "1", v1::Encoding::DENSE},
-    {"int4", "1", v1::Encoding::DENSE},
-    {"low-rank", "1", v1::Encoding::DENSE},
+    {"ternary", "1", v1::Encoding::TERNARY},
+    {"bit", "1", v1::Encoding::BIT},
+    {"int8", "1", v1::Encoding::INT8},
+    {"int4", "1", v1::Encoding::INT4},
+    {"low-rank", "1", v1::Encoding::LOW_RANK},
 };
 
 // A tensor as rows and columns: the first dimension and all others.

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -42,12 +41,6 @@ std::vector<TouchedTensor> TouchedBy(const std::vector<CodedTensor>& tensors) {
                        .dtype = tensor.spec.dtype});
   }
   return touched;
-}
-
-std::string NameOf(const CodedFormat& format) {
-  std::string name = absl::AsciiStrToUpper(format.name);
-  std::replace(name.begin(), name.end(), '-', '_');
-  return name;
 }
 
 std::string DescribeParts(const CodedTensor& tensor) {
@@ -86,8 +79,6 @@ class CodedReplacement : public ReplacementUpdate {
         format_(format) {}
 
   v1::Encoding::Kind encoding() const override { return format_.encoding; }
-  std::string encoding_name() const override { return NameOf(format_); }
-  Form form() const override { return Form::kReplacement; }
   std::string Describe(absl::string_view tensor) const override {
     const TouchedTensor* found = Find(tensor);
     if (found == nullptr) return "";
@@ -230,7 +221,6 @@ class CodedDifference : public Update {
         base_digest_(std::move(base_digest)) {}
 
   v1::Encoding::Kind encoding() const override { return format_.encoding; }
-  std::string encoding_name() const override { return NameOf(format_); }
   Form form() const override { return Form::kDifference; }
   std::string Describe(absl::string_view tensor) const override {
     const CodedTensor* coded = Coded(tensor);

@@ -146,7 +146,7 @@ TEST_F(CodedUpdateTest, ListedValuesOfEveryFormComeBack) {
     auto update = Open();
     ASSERT_NE(update, nullptr);
     EXPECT_EQ(update->encoding(), v1::Encoding::SPARSE);
-    EXPECT_EQ(update->encoding_name(), "SPARSE");
+    EXPECT_EQ(update->encoding(), v1::Encoding::SPARSE);
     auto change = update->OpenChange("w");
     ASSERT_TRUE(change.ok());
     std::vector<float> got(static_cast<size_t>(spec.elements()));
@@ -189,7 +189,7 @@ TEST_F(CodedUpdateTest, SignsTakeTheirScale) {
     auto update = Open();
     ASSERT_NE(update, nullptr);
     EXPECT_EQ(update->encoding(), v1::Encoding::DENSE);
-    EXPECT_EQ(update->encoding_name(), "BIT");
+    EXPECT_EQ(update->encoding(), v1::Encoding::BIT);
     ExpectChange(*update, want);
   }
 }
@@ -250,7 +250,7 @@ TEST_F(CodedUpdateTest, PartsAddUp) {
   auto update = Open();
   ASSERT_NE(update, nullptr);
   EXPECT_EQ(update->EffectBytes("w"), 4 * 3 * 130);
-  EXPECT_EQ(update->encoding_name(), "LOW_RANK");
+  EXPECT_EQ(update->encoding(), v1::Encoding::LOW_RANK);
   ExpectChange(*update, want);
   // Tuned is base + tau, rounded once.
   std::vector<float> base = Rounded(DType::kBF16, Numbers(spec.elements()));

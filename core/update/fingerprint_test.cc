@@ -33,6 +33,10 @@ class OneTensor : public Update {
     if (encoding == v1::Encoding::DENSE) touched_[0].dtype = DType::kF32;
   }
   v1::Encoding::Kind encoding() const override { return encoding_; }
+  Form form() const override {
+    return encoding_ == v1::Encoding::LORA ? Form::kAdapter
+                                           : Form::kReplacement;
+  }
   const std::vector<TouchedTensor>& touched() const override {
     return touched_;
   }

@@ -21,6 +21,18 @@ namespace {
 constexpr int64_t kConfigBytesMax = 1 << 20;
 constexpr int64_t kPositionsAtATime = 1 << 16;
 
+v1::Encoding::Kind EncodingOf(AdapterKind kind) {
+  switch (kind) {
+    case AdapterKind::kLora:
+      return v1::Encoding::LORA;
+    case AdapterKind::kIa3:
+      return v1::Encoding::IA3;
+    case AdapterKind::kShira:
+      return v1::Encoding::SHIRA;
+  }
+  return v1::Encoding::ENCODING_UNSPECIFIED;
+}
+
 int64_t FloatBytes(int64_t elements) {
   return elements * static_cast<int64_t>(sizeof(float));
 }
@@ -302,13 +314,15 @@ absl::StatusOr<std::unique_ptr<PeftUpdate>> PeftUpdate::Open(
       CAIRN_RETURN_IF_ERROR(CheckPositions(reader, *scatter));
     }
   }
-  return std::unique_ptr<PeftUpdate>(new PeftUpdate(
-      std::move(weights), header.tensors(), std::move(plan)));
+  return std::unique_ptr<PeftUpdate>(
+      new PeftUpdate(EncodingOf(config.kind), std::move(weights),
+                     header.tensors(), std::move(plan)));
 }
 
-PeftUpdate::PeftUpdate(SharedSource weights, std::vector<TensorEntry> entries,
-                       AdapterPlan plan)
-    : weights_(std::move(weights)),
+PeftUpdate::PeftUpdate(v1::Encoding::Kind encoding, SharedSource weights,
+                       std::vector<TensorEntry> entries, AdapterPlan plan)
+    : encoding_(encoding),
+      weights_(std::move(weights)),
       entries_(std::move(entries)),
       plan_(std::move(plan)) {
   for (const auto& [name, tensor] : plan_.tensors) {

@@ -14,10 +14,9 @@
 
 namespace cairn {
 
-// A PEFT adapter: LoRA of every kind, IA3 or SHiRA; see ReadAdapter(). All are
-// of the encoding LORA: what tells them apart is in their files. A tensor whose
-// change is one low-rank product has factors. What depends on the base (DoRA,
-// IA3) or replaces it is told by effects.
+// A PEFT adapter: LoRA of every kind, IA3 or SHiRA; see ReadAdapter(). A tensor
+// whose change is one low-rank product has factors. What depends on the base
+// (DoRA, IA3) or replaces it is told by effects.
 class PeftUpdate : public Update {
  public:
   // `base` (null: not known) is looked at now only.
@@ -25,7 +24,8 @@ class PeftUpdate : public Update {
       const ByteSource& config, SharedSource weights, const BaseModel* base,
       Vocabulary vocabulary);
 
-  v1::Encoding::Kind encoding() const override { return v1::Encoding::LORA; }
+  v1::Encoding::Kind encoding() const override { return encoding_; }
+  Form form() const override { return Form::kAdapter; }
   const std::vector<TouchedTensor>& touched() const override {
     return touched_;
   }
@@ -44,12 +44,13 @@ class PeftUpdate : public Update {
   const AdapterPlan& plan() const { return plan_; }
 
  private:
-  PeftUpdate(SharedSource weights, std::vector<TensorEntry> entries,
-             AdapterPlan plan);
+  PeftUpdate(v1::Encoding::Kind encoding, SharedSource weights,
+             std::vector<TensorEntry> entries, AdapterPlan plan);
 
   // The product that is a tensor's whole change, or null.
   const AdapterStep* OneProduct(absl::string_view tensor) const;
 
+  const v1::Encoding::Kind encoding_;
   const SharedSource weights_;
   const std::vector<TensorEntry> entries_;  // all that the file holds
   const AdapterPlan plan_;

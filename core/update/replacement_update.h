@@ -20,6 +20,7 @@ class ReplacementUpdate : public Update {
     return touched_;
   }
   std::string base_digest() const override { return base_digest_; }
+  Form form() const override { return Form::kReplacement; }
 
   absl::Status CheckFinite() const override;
   absl::StatusOr<double> DeltaNorm(absl::string_view tensor,

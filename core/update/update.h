@@ -65,10 +65,6 @@ class Update {
   virtual ~Update();
 
   virtual v1::Encoding::Kind encoding() const = 0;
-  // What people call its encoding: "SPARSE", "TERNARY", "INT8", ...
-  virtual std::string encoding_name() const {
-    return v1::Encoding::Kind_Name(encoding());
-  }
   // What it carries, and so which of the readers below it has, besides
   // OpenEffect().
   enum class Form {
@@ -76,12 +72,7 @@ class Update {
     kReplacement,  // ReadTuned(): the tuned values themselves
     kDifference,   // OpenChange(); ReadTuned() rounds base + tau
   };
-  virtual Form form() const {
-    return encoding() == v1::Encoding::SPARSE ||
-                   encoding() == v1::Encoding::DENSE
-               ? Form::kReplacement
-               : Form::kAdapter;
-  }
+  virtual Form form() const = 0;
   // Sorted by name, unique, never empty.
   virtual const std::vector<TouchedTensor>& touched() const = 0;
   // Digest of the base that the files name ("sha256:..."); empty for PEFT.

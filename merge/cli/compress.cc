@@ -353,7 +353,7 @@ absl::Status Run(const Flags& given) {
   if (!outcome.ok()) return LocalFault(outcome.status());
   CAIRN_ASSIGN_OR_RETURN(const auto update,
                          OpenLocalUpdate(output.path(), base.get()));
-  outcome->encoding = update->encoding_name();
+  outcome->encoding = v1::Encoding::Kind_Name(update->encoding());
   outcome->base_bytes = base->tensor_bytes();
   CAIRN_ASSIGN_OR_RETURN(const FileMap files,
                          OpenDirectorySources(output.path()));

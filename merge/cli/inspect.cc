@@ -53,7 +53,7 @@ absl::StatusOr<Json> InspectUpdate(const std::string& path) {
   CAIRN_ASSIGN_OR_RETURN(std::unique_ptr<Update> update, std::move(opened));
   Json json = {{"kind", "update"},
                {"path", path},
-               {"encoding", update->encoding_name()},
+               {"encoding", v1::Encoding::Kind_Name(update->encoding())},
                {"baseDigest", update->base_digest()},
                {"tensors", Json::array()}};
   for (const TouchedTensor& tensor : update->touched()) {

@@ -30,7 +30,7 @@ constexpr char kCodeVersion[] = "cairn-merge-2";
 // What survives rounding is summed over blocks of this many elements. The
 // changes of a LoRA are spread evenly, so that one block in eight tells.
 constexpr int64_t kSurvivalBlock = 4096;
-constexpr int64_t kLoraSurvivalStride = 8;
+constexpr int64_t kAdapterSurvivalStride = 8;
 
 // One thread's buffers, used for every tile it merges.
 struct Scratch {
@@ -241,9 +241,9 @@ class Executor {
     for (size_t d = 0; d < planned.inputs.size(); ++d) {
       const size_t input = planned.inputs[d];
       const absl::Span<const float> delta(scratch.deltas[d].data(), tile.count);
-      const bool is_lora =
-          plan_.inputs[input].update->encoding() == v1::Encoding::LORA;
-      const int64_t stride = is_lora ? kLoraSurvivalStride : 1;
+      const bool is_adapter =
+          plan_.inputs[input].update->form() == Update::Form::kAdapter;
+      const int64_t stride = is_adapter ? kAdapterSurvivalStride : 1;
       const auto factor = static_cast<float>(coefficients_[input]);
       const auto count = static_cast<int64_t>(tile.count);
       int64_t end = 0;

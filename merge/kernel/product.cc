@@ -5,16 +5,13 @@
 #include <cmath>
 #include <vector>
 
+#include "core/base/vector_clones.h"
 #include "merge/kernel/product_kernels.h"
 
 namespace cairn {
 namespace {
 
 constexpr int64_t kChunk = ProductKernels::kChunk;
-// Of the depth that is done at a time: a panel of it lies in the second cache.
-constexpr int64_t kDepth = 512;
-static_assert(kDepth % kChunk == 0);
-
 // What an element of the packed matrices is.
 enum class Form { kF32, kWidenedBf16, kBf16Pair };
 
@@ -27,6 +24,21 @@ inline uint32_t RoundedBits(float x) {
 
 inline float Widen(uint16_t x) {
   return std::bit_cast<float>(static_cast<uint32_t>(x) << 16);
+}
+
+CAIRN_VECTOR_CLONES
+void RoundToBf16(const float* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = std::bit_cast<float>(RoundedBits(from[i]));
+  }
+}
+
+// The same, packed.
+CAIRN_VECTOR_CLONES
+void PackBf16(const float* from, int64_t count, uint16_t* to) {
+  for (int64_t i = 0; i < count; ++i) {
+    to[i] = static_cast<uint16_t>(RoundedBits(from[i]) >> 16);
+  }
 }
 
 inline float PairOf(uint32_t first, uint32_t second) {
@@ -65,16 +77,18 @@ void PackTurned(const ProductKernels& kernels, const Element* w, int64_t stride,
 class DepthBlock {
  public:
   DepthBlock(const Product& product, const ProductKernels& kernels, Form form,
-             int64_t first, int64_t depth, std::vector<float>& scratch)
+             int64_t first, int64_t depth, bool is_last,
+             std::vector<float>& scratch)
       : product_(product),
         kernels_(kernels),
         form_(form),
         first_(first),
-        depth_(depth) {
+        depth_(depth),
+        rounds_(is_last && product.rounds_out) {
     const auto rows = static_cast<size_t>((product.rows + kernels.tile_rows) *
                                           RoundUp(depth, kChunk));
     const auto panel =
-        static_cast<size_t>(RoundUp(depth, 8) * kernels.panel_columns);
+        static_cast<size_t>(RoundUp(depth, kChunk) * kernels.panel_columns);
     if (scratch.size() < rows + panel) scratch.resize(rows + panel);
     rows_ = scratch.data() + panel;
     panel_ = scratch.data();
@@ -118,15 +132,11 @@ class DepthBlock {
         }
         return;
       case Form::kWidenedBf16:
-        for (int64_t i = 0; i < count; ++i) {
-          to[i] = std::bit_cast<float>(RoundedBits(from[i]));
-        }
+        RoundToBf16(from, count, to);
         return;
       case Form::kBf16Pair:
-        for (int64_t i = 0; i < count; ++i) {
-          to[i] = PairOf(RoundedBits(from[2 * i]) >> 16,
-                         RoundedBits(from[2 * i + 1]) >> 16);
-        }
+        PackBf16(from, 2 * count, reinterpret_cast<uint16_t*>(to));
+        std::fill(to + count, to + kChunk, 0.0F);
     }
   }
 
@@ -141,6 +151,9 @@ class DepthBlock {
         return;
       case Form::kBf16Pair:
         PackPairs(column, columns);
+        std::fill(panel_ + depth_ * kernels_.panel_columns,
+                  panel_ + RoundUp(depth_, kChunk) * kernels_.panel_columns,
+                  0.0F);
     }
   }
 
@@ -211,6 +224,10 @@ class DepthBlock {
         tile(x, panel_, depth_, begin, edge, width);
         Move(edge, width, rows, columns, out, product_.out_stride);
       }
+      for (int64_t r = 0; rounds_ && r < rows; ++r) {
+        float* to = out + r * product_.out_stride;
+        RoundToBf16(to, columns, to);
+      }
       x += rows * RoundUp(depth_, kChunk);
     }
   }
@@ -227,6 +244,7 @@ class DepthBlock {
   const Form form_;
   const int64_t first_;
   const int64_t depth_;
+  const bool rounds_;
   float* rows_;
   float* panel_;
 };
@@ -234,10 +252,13 @@ class DepthBlock {
 void Run(const Product& product, const ProductKernels& kernels, Form form,
          int64_t depth) {
   static thread_local std::vector<float> scratch;
-  for (int64_t k = 0; k < depth; k += kDepth) {
-    DepthBlock(product, kernels, form, k, std::min(kDepth, depth - k), scratch)
-        .Run();
+  if (kernels.enter != nullptr) kernels.enter();
+  for (int64_t k = 0; k < depth; k += kernels.depth) {
+    const int64_t count = std::min(kernels.depth, depth - k);
+    const bool is_last = k + count == depth;
+    DepthBlock(product, kernels, form, k, count, is_last, scratch).Run();
   }
+  if (kernels.leave != nullptr) kernels.leave();
 }
 
 }  // namespace
@@ -268,7 +289,7 @@ void MultiplyPairs(const Product& product, const ProductKernels& kernels) {
 void Multiply(const Product& product) {
   const bool is_even = product.depth % 2 == 0 &&
                        (product.is_in_out || product.w_stride % 2 == 0);
-  const ProductKernels* pairs = PairKernels();
+  const ProductKernels* pairs = PairKernels(BestBf16Instruction());
   if (product.w_bf16 != nullptr && pairs != nullptr && is_even) {
     MultiplyPairs(product, *pairs);
     return;
@@ -276,6 +297,14 @@ void Multiply(const Product& product) {
   Multiply(product, BestProductKernels());
 }
 
-bool MultipliesBf16Pairs() { return PairKernels() != nullptr; }
+Bf16Instruction BestBf16Instruction() {
+  static const Bf16Instruction best = [] {
+    for (auto instruction : {Bf16Instruction::kAmx, Bf16Instruction::kAvx512}) {
+      if (PairKernels(instruction) != nullptr) return instruction;
+    }
+    return Bf16Instruction::kNone;
+  }();
+  return best;
+}
 
 }  // namespace cairn

@@ -17,6 +17,7 @@ struct Product {
   const float* bias = nullptr;  // [columns]; null: none
   float* out = nullptr;         // [rows, columns], rows `out_stride` apart
   int64_t out_stride = 0;
+  bool rounds_out = false;  // to the nearest numbers that BF16 has
   int64_t rows = 0;
   int64_t columns = 0;
   int64_t depth = 0;
@@ -25,14 +26,18 @@ struct Product {
 // Computes it on the calling thread. An element of the result is the bias and
 // then, in the order of the depth, every product fused with the sum so far: it
 // depends on its row of x and its row of w alone. It does not depend on the
-// machine either, but for BF16 where MultipliesBf16Pairs().
+// machine either, but for BF16 where there is a Bf16Instruction.
 // Keeps some MiB of scratch for the thread; the arrays do not overlap.
 void Multiply(const Product& product);
 
-// Whether this machine multiplies BF16 by an instruction that adds two products
-// at a time (AVX512-BF16), in another order and without subnormal numbers, so
-// that the bits are its own.
-bool MultipliesBf16Pairs();
+// What multiplies BF16 on this machine. The instructions add in an order of
+// their own and take no subnormal numbers, so that the bits are their own.
+enum class Bf16Instruction {
+  kNone,    // those of F32
+  kAvx512,  // VDPBF16PS: two products at a time
+  kAmx,     // TDPBF16PS: 32 products at a time
+};
+Bf16Instruction BestBf16Instruction();
 
 }  // namespace cairn
 

@@ -2,17 +2,23 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
+#include <utility>
 
 #include "core/base/vector_clones.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace cairn {
 namespace {
 
 constexpr int64_t kChunk = ProductKernels::kChunk;
+constexpr int64_t kDepth = 512;
+static_assert(kDepth % kChunk == 0);
 
 template <int kRows>
 void PortableTile(const float* x, const float* panel, int64_t depth,
@@ -83,12 +89,12 @@ void PortablePairTile(const float* x, const float* panel, int64_t depth,
 constexpr ProductKernels::Tile* kPortableTiles[] = {
     nullptr, PortableTile<1>, PortableTile<2>, PortableTile<3>,
     PortableTile<4>};
-constexpr ProductKernels kPortable = {4, 8, kPortableTiles, PortableTurn,
-                                      PortableTurnBf16};
+constexpr ProductKernels kPortable = {
+    4, 8, kDepth, kPortableTiles, PortableTurn, PortableTurnBf16};
 constexpr ProductKernels::Tile* kPortablePairTiles[] = {
     nullptr, PortablePairTile<1>, PortablePairTile<2>};
-constexpr ProductKernels kPortablePairs = {2, 8, kPortablePairTiles,
-                                           PortableTurn, nullptr};
+constexpr ProductKernels kPortablePairs = {
+    2, 8, kDepth, kPortablePairTiles, PortableTurn, nullptr};
 
 #if defined(__x86_64__)
 
@@ -253,11 +259,127 @@ constexpr ProductKernels::Tile* kAvx512PairTiles[] = {
     Avx512PairTile<6>, Avx512PairTile<7>,  Avx512PairTile<8>,
     Avx512PairTile<9>, Avx512PairTile<10>, Avx512PairTile<11>,
     Avx512PairTile<12>};
-constexpr ProductKernels kAvx2 = {6, 16, kAvx2Tiles, Avx2Turn, Avx2TurnBf16};
-constexpr ProductKernels kAvx512 = {12, 32, kAvx512Tiles, Avx2Turn,
-                                    Avx2TurnBf16};
-constexpr ProductKernels kAvx512Pairs = {12, 32, kAvx512PairTiles, Avx2Turn,
-                                         nullptr};
+constexpr ProductKernels kAvx2 = {6,          16,       kDepth,
+                                  kAvx2Tiles, Avx2Turn, Avx2TurnBf16};
+constexpr ProductKernels kAvx512 = {12,           32,       kDepth,
+                                    kAvx512Tiles, Avx2Turn, Avx2TurnBf16};
+constexpr ProductKernels kAvx512Pairs = {
+    12, 32, kDepth, kAvx512PairTiles, Avx2Turn, nullptr};
+
+// AMX: a chunk of 16 rows of x is a tile as it lies, and so are 16 rows of half
+// a panel. Four sums of 16 x 16 take two of each.
+#define CAIRN_AMX __attribute__((target("amx-tile,amx-bf16")))
+
+constexpr int64_t kAmxSide = 16;
+constexpr int64_t kAmxRows = 2 * kAmxSide;
+constexpr int64_t kAmxColumns = 2 * kAmxSide;
+// A panel of it lies in the first cache.
+constexpr int64_t kAmxDepth = 256;
+
+// What LDTILECFG reads.
+struct alignas(64) TileShapes {
+  uint8_t palette = 1;
+  uint8_t first_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static_assert(sizeof(TileShapes) == 64);
+
+CAIRN_AMX void EnterAmx() {
+  static constexpr TileShapes kShapes;
+  _tile_loadconfig(&kShapes);
+}
+
+CAIRN_AMX void LeaveAmx() { _tile_release(); }
+
+// 16 rows by a panel's columns; `stride` 0 of what it begins with: one row.
+CAIRN_AMX inline void AmxHalf(const float* x, int64_t x_rows,
+                              const float* panel, int64_t depth,
+                              const float* from, int64_t from_stride,
+                              float* out, int64_t stride) {
+  _tile_loadd(0, from, from_stride * 4);
+  _tile_loadd(1, from + kAmxSide, from_stride * 4);
+  for (; depth > 0; depth -= kChunk) {
+    _tile_loadd(4, x, kChunk * 4);
+    _tile_loadd(6, panel, kAmxColumns * 4);
+    _tile_loadd(7, panel + kAmxSide, kAmxColumns * 4);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    x += x_rows * kChunk;
+    panel += kChunk * kAmxColumns;
+  }
+  _tile_stored(0, out, stride * 4);
+  _tile_stored(1, out + kAmxSide, stride * 4);
+}
+
+CAIRN_AMX inline void AmxWhole(const float* x, int64_t x_rows,
+                               const float* panel, int64_t depth,
+                               const float* from, int64_t from_stride,
+                               float* out, int64_t stride) {
+  const float* lower = from + kAmxSide * from_stride;
+  _tile_loadd(0, from, from_stride * 4);
+  _tile_loadd(1, from + kAmxSide, from_stride * 4);
+  _tile_loadd(2, lower, from_stride * 4);
+  _tile_loadd(3, lower + kAmxSide, from_stride * 4);
+  for (; depth > 0; depth -= kChunk) {
+    _tile_loadd(4, x, kChunk * 4);
+    _tile_loadd(6, panel, kAmxColumns * 4);
+    _tile_loadd(7, panel + kAmxSide, kAmxColumns * 4);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, x + kAmxSide * kChunk, kChunk * 4);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+    x += x_rows * kChunk;
+    panel += kChunk * kAmxColumns;
+  }
+  float* lower_out = out + kAmxSide * stride;
+  _tile_stored(0, out, stride * 4);
+  _tile_stored(1, out + kAmxSide, stride * 4);
+  _tile_stored(2, lower_out, stride * 4);
+  _tile_stored(3, lower_out + kAmxSide, stride * 4);
+}
+
+template <int kRows>
+void AmxTile(const float* x, const float* panel, int64_t depth,
+             const float* begin, float* out, int64_t stride) {
+  constexpr auto* kRun = kRows <= kAmxSide ? AmxHalf : AmxWhole;
+  if constexpr (kRows % kAmxSide == 0) {
+    kRun(x, kRows, panel, depth, begin != nullptr ? begin : out,
+         begin != nullptr ? 0 : stride, out, stride);
+    return;
+  }
+  // All rows of the tiles, of which some are nobody's.
+  float sums[kAmxRows * kAmxColumns] = {};
+  for (int r = 0; begin == nullptr && r < kRows; ++r) {
+    std::copy_n(out + r * stride, kAmxColumns, sums + r * kAmxColumns);
+  }
+  kRun(x, kRows, panel, depth, begin != nullptr ? begin : sums,
+       begin != nullptr ? 0 : kAmxColumns, sums, kAmxColumns);
+  for (int r = 0; r < kRows; ++r) {
+    std::copy_n(sums + r * kAmxColumns, kAmxColumns, out + r * stride);
+  }
+}
+
+template <size_t... kRows>
+const ProductKernels& AmxKernels(std::index_sequence<kRows...>) {
+  static constexpr ProductKernels::Tile* kTiles[] = {nullptr,
+                                                     AmxTile<kRows + 1>...};
+  static constexpr ProductKernels kKernels = {kAmxRows, kAmxColumns, kAmxDepth,
+                                              kTiles,   Avx2Turn,    nullptr,
+                                              EnterAmx, LeaveAmx};
+  return kKernels;
+}
+
+// Asks Linux (5.16 or later) for the room that tiles take at a change of
+// context, for all threads of the process.
+bool MayUseAmx() {
+  constexpr int kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr int kTileData = 18;               // XFEATURE_XTILEDATA
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("amx-bf16") &&
+         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
 
 #endif
 
@@ -274,15 +396,21 @@ const ProductKernels& BestProductKernels() {
 
 const ProductKernels& PortableProductKernels() { return kPortable; }
 
-const ProductKernels* PairKernels() {
+const ProductKernels* PairKernels(Bf16Instruction instruction) {
 #if defined(__x86_64__)
-  static const bool has_pairs = __builtin_cpu_supports("avx512f") &&
-                                __builtin_cpu_supports("avx512dq") &&
-                                __builtin_cpu_supports("avx512bf16");
-  return has_pairs ? &kAvx512Pairs : nullptr;
-#else
-  return nullptr;
+  if (instruction == Bf16Instruction::kAmx) {
+    static const bool has_amx = MayUseAmx();
+    return has_amx ? &AmxKernels(std::make_index_sequence<kAmxRows>())
+                   : nullptr;
+  }
+  if (instruction == Bf16Instruction::kAvx512) {
+    static const bool has_pairs = __builtin_cpu_supports("avx512f") &&
+                                  __builtin_cpu_supports("avx512dq") &&
+                                  __builtin_cpu_supports("avx512bf16");
+    return has_pairs ? &kAvx512Pairs : nullptr;
+  }
 #endif
+  return nullptr;
 }
 
 const ProductKernels& PortablePairKernels() { return kPortablePairs; }

@@ -19,11 +19,13 @@ inline int64_t RoundUp(int64_t value, int64_t unit) {
 // BF16 that follow each other along the depth, the first in the lower half.
 struct ProductKernels {
   static constexpr int64_t kChunk = 16;
-  static constexpr int64_t kTileRowsMax = 12;
+  static constexpr int64_t kTileRowsMax = 32;
   static constexpr int64_t kPanelColumnsMax = 32;
 
   // Adds to, or begins with `begin` (null: what stands there), a tile of as
   // many rows as the place of the function in `tiles`, and a panel's columns.
+  // Those of pairs may read both up to a whole chunk, where there are zeros,
+  // and further rows of x, which may be anything.
   using Tile = void(const float* x, const float* panel, int64_t depth,
                     const float* begin, float* out, int64_t stride);
   // Packs w [8, 8], rows `stride` apart, into 8 rows of a panel.
@@ -35,9 +37,13 @@ struct ProductKernels {
 
   int64_t tile_rows;
   int64_t panel_columns;
+  int64_t depth;       // is done at a time: a panel of it stays in a near cache
   Tile* const* tiles;  // [tile_rows + 1]; the first is none
   Turn* turn;
   TurnBf16* turn_bf16;
+  // Before and after tiles, on their thread; null: nothing to do.
+  void (*enter)() = nullptr;
+  void (*leave)() = nullptr;
 };
 
 // Those that suit this machine best. All give the same bits.
@@ -45,8 +51,9 @@ const ProductKernels& BestProductKernels();
 // Those for machines without wide vectors, for comparison.
 const ProductKernels& PortableProductKernels();
 
-// Those that multiply pairs of BF16, and null on a machine that cannot.
-const ProductKernels* PairKernels();
+// Those that multiply pairs of BF16 by the instruction of that name, and null
+// on a machine or under a kernel that has it not.
+const ProductKernels* PairKernels(Bf16Instruction instruction);
 // What they compute, written out, for tests.
 const ProductKernels& PortablePairKernels();
 

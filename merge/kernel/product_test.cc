@@ -154,9 +154,12 @@ TEST(MultiplyTest, PairsOfBf16FollowTheDefinition) {
       example.product.w_bf16 = example.w_bf16.data();
       MultiplyPairs(example.product, PortablePairKernels());
       ExpectExact(example);
-      if (PairKernels() == nullptr) continue;
-      MultiplyPairs(example.product, *PairKernels());
-      ExpectExact(example);
+      for (auto instruction :
+           {Bf16Instruction::kAvx512, Bf16Instruction::kAmx}) {
+        if (PairKernels(instruction) == nullptr) continue;
+        MultiplyPairs(example.product, *PairKernels(instruction));
+        ExpectExact(example);
+      }
     }
   }
 }
@@ -208,7 +211,7 @@ void ExpectRowsAlone(bool is_bf16) {
   Example all(30, 45, 600, false, true);
   if (is_bf16) all.UseBf16();
   Multiply(all.product);
-  for (const int64_t count : {1, 3, 12, 17}) {
+  for (const int64_t count : {1, 3, 12, 16, 17}) {
     for (const int64_t first : {int64_t{0}, 30 - count}) {
       Example some(30, 45, 600, false, true);
       if (is_bf16) some.UseBf16();

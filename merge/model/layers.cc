@@ -89,10 +89,9 @@ at::Tensor KernelProduct(const at::Tensor& x, const at::Tensor& weight,
   } else {
     product.w_bf16 =
         reinterpret_cast<const uint16_t*>(weight.data_ptr<at::BFloat16>());
+    product.rounds_out = true;
   }
   Multiply(product);
-  // Wide for what comes next, but no other number than BF16 has.
-  if (product.w == nullptr) out.copy_(out.to(at::kBFloat16));
   return out;
 }
 

@@ -75,6 +75,18 @@ std::string GpuModel(int index) {
   return model;
 }
 
+absl::string_view Bf16Suffix() {
+  switch (BestBf16Instruction()) {
+    case Bf16Instruction::kAmx:
+      return "-amx";
+    case Bf16Instruction::kAvx512:
+      return "-bf16";
+    case Bf16Instruction::kNone:
+      break;
+  }
+  return "";
+}
+
 }  // namespace
 
 std::string DeviceClass(absl::string_view device) {
@@ -83,8 +95,7 @@ std::string DeviceClass(absl::string_view device) {
     return absl::StrCat("cuda", GpuModel(**index));
   }
   return absl::StrCat("cpu-", Architecture(), "-", InstructionSet(), "-",
-                      MatrixLibrary(), "-", kKernelRevision,
-                      MultipliesBf16Pairs() ? "-bf16" : "");
+                      MatrixLibrary(), "-", kKernelRevision, Bf16Suffix());
 }
 
 }  // namespace cairn

@@ -2,8 +2,8 @@
 #define CAIRN_SERVER_RELEASE_FILE_INTAKE_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,9 +29,10 @@ struct IntakeFile {
   v1::File described = {};
 };
 
-// Stores the blobs of files and computes the files' digests, on all cores. The
-// digests are those of the stored blobs, read back right after they were
-// stored, so that they hold whatever becomes of the source. One use.
+// Stores the blobs of files and computes the files' digests, a thread a file:
+// large checkpoints come in shards. Bytes are read once, and hashed and written
+// from the same memory, so that digests are those of what is stored, whatever
+// becomes of the source. One use.
 class FileIntake {
  public:
   // `blobs` must outlive it.
@@ -43,35 +44,15 @@ class FileIntake {
   std::vector<IntakeFile> Take() && { return std::move(files_); }
 
  private:
-  // One digest of one file.
-  struct HashTask {
-    size_t file;
-    Hasher::Kind kind;
-  };
-  struct StoreTask {
-    size_t file;
-    size_t blob;
-  };
-
-  void StoreBlobs();
-  absl::Status StoreBlob(const StoreTask& task);
-  void HashFiles();
-  absl::Status HashFile(const HashTask& task);
-  // Waits until a blob is stored; false when something failed.
-  bool AwaitBlob(size_t file, size_t blob);
-  void Fail(const absl::Status& status);
+  void TakeFiles();
+  absl::Status TakeFile(IntakeFile& file);
   bool HasFailed();
 
   BlobStore& blobs_;
   std::vector<IntakeFile> files_;
-  std::vector<StoreTask> store_tasks_;
-  std::vector<HashTask> hash_tasks_;
-  std::atomic<size_t> next_store_ = 0;
-  std::atomic<size_t> next_hash_ = 0;
+  std::vector<size_t> order_;  // of the files, largest first
+  std::atomic<size_t> next_ = 0;
   Mutex mutex_;
-  CondVar changed_;
-  // By file: which blobs are stored.
-  std::vector<std::vector<bool>> stored_ ABSL_GUARDED_BY(mutex_);
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
 };
 

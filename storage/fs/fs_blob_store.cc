@@ -143,13 +143,14 @@ absl::StatusOr<Digest> FsBlobStore::Put(absl::string_view bytes) {
   return digest;
 }
 
-absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
+absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source,
+                                            FileHasher* whole) {
   CAIRN_ASSIGN_OR_RETURN(PosixFile file, layout_->CreateTemporary());
   // In vain once it has its name.
   absl::Cleanup drop = [&] { (void)unlink(file.path().c_str()); };
   WrittenFile written{.name = file.path(), .fd = file.fd()};
   if (source.size() >= kTileBytes) written.direct_fd = OpenDirect(file.path());
-  Hasher hasher;
+  LaneHasher hasher;
   const auto tile_bytes = static_cast<size_t>(kTileBytes);
   const PageBuffer tile = MakePageBuffer(tile_bytes);
   for (int64_t at = 0; at < source.size();) {
@@ -160,7 +161,12 @@ absl::StatusOr<Digest> FsBlobStore::PutFrom(const ByteSource& source) {
     CAIRN_RETURN_IF_ERROR(BeforeWrite());
     CAIRN_RETURN_IF_ERROR(
         WriteDirect(written, at, {tile.get(), tile_bytes}, 0, bytes.size()));
-    hasher.Update({bytes.data(), bytes.size()});
+    const absl::string_view view(bytes.data(), bytes.size());
+    if (whole == nullptr) {
+      hasher.Update(view);
+    } else {
+      whole->UpdateBeside(hasher, view);
+    }
     at += size;
   }
   const Digest digest = hasher.Finish();

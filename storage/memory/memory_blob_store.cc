@@ -153,8 +153,10 @@ absl::StatusOr<Digest> MemoryBlobStore::Put(absl::string_view bytes) {
   return digest;
 }
 
-absl::StatusOr<Digest> MemoryBlobStore::PutFrom(const ByteSource& source) {
+absl::StatusOr<Digest> MemoryBlobStore::PutFrom(const ByteSource& source,
+                                                FileHasher* whole) {
   CAIRN_ASSIGN_OR_RETURN(std::string bytes, ReadAll(source, source.size()));
+  if (whole != nullptr) whole->Update(bytes);
   return Put(bytes);
 }
 

@@ -29,7 +29,9 @@ class MemoryBlobStore : public BlobStore {
       absl::string_view upload_id) override;
   absl::Status Abandon(absl::string_view upload_id) override;
   absl::StatusOr<Digest> Put(absl::string_view bytes) override;
-  absl::StatusOr<Digest> PutFrom(const ByteSource& source) override;
+  using BlobStore::PutFrom;
+  absl::StatusOr<Digest> PutFrom(const ByteSource& source,
+                                 FileHasher* whole) override;
   absl::Status Touch(const Digest& digest) override;
   absl::Status Remove(const Digest& digest) override;
   absl::StatusOr<bool> RemoveIfOlder(const Digest& digest,

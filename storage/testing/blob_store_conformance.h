@@ -269,9 +269,11 @@ TEST_P(BlobStoreConformance, StoresAllBytesOfASource) {
     bytes[i] = static_cast<char>(i * 7 + i / 1000);
   }
   for (const std::string& part : {bytes, std::string(), bytes.substr(5)}) {
-    auto digest = store().PutFrom(*MakeMemorySource(part));
+    FileHasher whole(static_cast<int64_t>(part.size()));
+    auto digest = store().PutFrom(*MakeMemorySource(part), &whole);
     ASSERT_TRUE(digest.ok()) << digest.status();
     EXPECT_EQ(*digest, Digest::Of(part));
+    EXPECT_EQ(whole.FinishSha256(), digest->hex());
     EXPECT_TRUE(Read(*digest) == part);
     const auto size = static_cast<int64_t>(part.size());
     EXPECT_EQ(store().Stat(*digest)->size_bytes, size);

@@ -124,9 +124,10 @@ absl::StatusOr<Digest> FaultyBlobStore::Put(absl::string_view bytes) {
   return store_.Put(bytes);
 }
 
-absl::StatusOr<Digest> FaultyBlobStore::PutFrom(const ByteSource& source) {
+absl::StatusOr<Digest> FaultyBlobStore::PutFrom(const ByteSource& source,
+                                                FileHasher* whole) {
   CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kPut));
-  return store_.PutFrom(source);
+  return store_.PutFrom(source, whole);
 }
 
 absl::Status FaultyBlobStore::Touch(const Digest& digest) {

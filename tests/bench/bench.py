@@ -26,6 +26,13 @@ def clean_env(**extra):
     return kept | {"NO_COLOR": "1"} | {k: str(v) for k, v in extra.items()}
 
 
+def warm(path):
+    """Reads a file, so that no side waits for the input."""
+    with open(path, "rb") as file:
+        while file.read(1 << 24):
+            pass
+
+
 def run(*argv, **env):
     done = subprocess.run([str(a) for a in argv], env=clean_env(**env),
                           stdin=subprocess.DEVNULL, capture_output=True,

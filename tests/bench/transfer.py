@@ -22,7 +22,7 @@ import sys
 import time
 
 from bench import (BIN, ROOT, TOOLS, Hub, RawServer, Timed, process_cpu,
-                   report, run)
+                   report, run, warm)
 
 LAYERS_PER_GIB = 10
 
@@ -58,13 +58,6 @@ def write_whole_tensors(folder):
         text += b" " * (-len(text) % 8)
         whole.write(len(text).to_bytes(8, "little") + text)
         shutil.copyfileobj(tuned, whole, 1 << 24)
-
-
-def warm(path):
-    """Reads a file, so that no side waits for the input."""
-    with open(path, "rb") as file:
-        while file.read(1 << 24):
-            pass
 
 
 def touch_last_byte(path):

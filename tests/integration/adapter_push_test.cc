@@ -58,6 +58,11 @@ bool IsRefused(const std::string& name) {
   return name == "unties" || name == "grown";
 }
 
+v1::Encoding::Kind EncodingOf(const std::string& name) {
+  if (absl::StartsWith(name, "ia3")) return v1::Encoding::IA3;
+  return name == "shira" ? v1::Encoding::SHIRA : v1::Encoding::LORA;
+}
+
 TEST_F(AdapterPushTest, EveryKindIsTakenAndPassesTheScreens) {
   std::map<std::string, bool> models;
   for (const auto& [name, base] : Adapters()) {
@@ -74,6 +79,7 @@ TEST_F(AdapterPushTest, EveryKindIsTakenAndPassesTheScreens) {
       continue;
     }
     ASSERT_TRUE(pushed.ok()) << pushed.status();
+    EXPECT_EQ(pushed->encoding(), EncodingOf(name));
     const v1::Contribution screened = Screened(pushed->name());
     EXPECT_NE(screened.state(), v1::Contribution::RECEIVED);
     EXPECT_NE(screened.state(), v1::Contribution::REJECTED)

@@ -25,8 +25,10 @@ TEST(HubServerTest, SaysWhatItIsToAnybody) {
       hub.Connect("")->Call(&v1::HubService::Stub::GetHub, v1::GetHubRequest());
   ASSERT_TRUE(told.ok()) << told.status();
   EXPECT_EQ(told->root_fingerprint().size(), 64u);
-  EXPECT_THAT(told->encodings(),
-              ::testing::ElementsAre("LORA", "SPARSE", "DENSE"));
+  EXPECT_THAT(
+      told->encodings(),
+      ::testing::ElementsAre("LORA", "SPARSE", "DENSE", "IA3", "SHIRA",
+                             "TERNARY", "BIT", "INT8", "INT4", "LOW_RANK"));
   EXPECT_GT(told->limits().suite_bytes_max(), 0);
   EXPECT_THAT(told->formats(), ::testing::ElementsAre("safetensors"));
   EXPECT_THAT(told->digests(), ::testing::ElementsAre("sha256"));

@@ -31,6 +31,7 @@ class FactorUpdate : public Update {
                std::map<std::string, LoraFactors> factors)
       : touched_(std::move(touched)), factors_(std::move(factors)) {}
   v1::Encoding::Kind encoding() const override { return v1::Encoding::LORA; }
+  Form form() const override { return Form::kAdapter; }
   const std::vector<TouchedTensor>& touched() const override {
     return touched_;
   }
