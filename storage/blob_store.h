@@ -29,20 +29,24 @@ struct BlobStat {
 
 // Writes one upload from its first byte on; survives a restart of the process
 // under its id. A destructor only abandons what is not synced: Resume() finds
-// the rest. One thread at a time, but Sync() and CatchUp() may each run in
-// another thread beside Append(), so that neither the disk nor the hash holds
-// up who brings the bytes.
+// the rest. One thread at a time, but WriteOut(), Sync() and CatchUp() may each
+// run in another thread beside Append(), so that neither the disk nor the hash
+// holds up who brings the bytes.
 class BlobWriter {
  public:
   virtual ~BlobWriter() = default;
 
   // Appends pieces, one after the other. RESOURCE_EXHAUSTED when the disk is
-  // full; nothing is lost then.
+  // full: then none is taken, nothing is lost, and what could not be written is
+  // tried again.
   virtual absl::Status AppendPieces(
       absl::Span<const absl::string_view> pieces) = 0;
   absl::Status Append(absl::string_view bytes) {
     return AppendPieces({&bytes, 1});
   }
+  // Writes what was appended and waits in memory to be written; what came
+  // last may go on waiting. Appending does so by itself when too much waits.
+  virtual absl::Status WriteOut() = 0;
   // Makes all that was appended durable and returns its length: the committed
   // offset, which never goes back.
   virtual absl::StatusOr<int64_t> Sync() = 0;

@@ -18,8 +18,8 @@ constexpr size_t kLeastBufferBytes = 64 << 10;
 
 }  // namespace
 
-DirectAppender::DirectAppender(WrittenFile& file, int64_t offset, Taker taker)
-    : file_(file), taker_(std::move(taker)) {
+DirectAppender::DirectAppender(WrittenFile& file, int64_t offset, Sink sink)
+    : file_(file), sink_(std::move(sink)) {
   GoTo(offset);
 }
 
@@ -28,7 +28,6 @@ absl::Status DirectAppender::Append(
   const int64_t start = end();
   size_t left = 0;
   for (absl::string_view piece : pieces) left += piece.size();
-  std::vector<WrittenBytes> written;
   for (absl::string_view piece : pieces) {
     while (!piece.empty()) {
       if (buffer_ == nullptr) CAIRN_RETURN_IF_ERROR(MakeBuffer(left));
@@ -38,7 +37,7 @@ absl::Status DirectAppender::Append(
       piece.remove_prefix(size);
       left -= size;
       if (end_ < capacity_) continue;
-      if (absl::Status status = WriteOut(written); !status.ok()) {
+      if (absl::Status status = WriteOut(); !status.ok()) {
         // What an earlier buffer of this call took is not to count.
         if (start < this->written()) {
           buffer_.reset();
@@ -49,7 +48,6 @@ absl::Status DirectAppender::Append(
       }
     }
   }
-  HandOver(written);
   return absl::OkStatus();
 }
 
@@ -79,29 +77,24 @@ void DirectAppender::GoTo(int64_t offset) {
   end_ = begin_;
 }
 
-absl::Status DirectAppender::WriteOut(std::vector<WrittenBytes>& written) {
-  CAIRN_RETURN_IF_ERROR(WriteDirect(
-      file_, base_, absl::string_view(buffer_.get(), end_), 0, end_));
-  if (taker_ != nullptr) {
-    written.push_back({.memory = std::move(buffer_),
-                       .begin = begin_,
-                       .end = end_,
-                       .offset = this->written()});
+absl::Status DirectAppender::WriteOut() {
+  FileBytes bytes = {.memory = std::move(buffer_),
+                     .begin = begin_,
+                     .end = end_,
+                     .offset = written()};
+  if (sink_ != nullptr) {
+    sink_(std::move(bytes));
+  } else if (absl::Status status = bytes.WriteTo(file_); !status.ok()) {
+    buffer_ = std::move(bytes.memory);
+    return status;
   }
   GoTo(end());
-  buffer_.reset();
   return absl::OkStatus();
 }
 
-void DirectAppender::HandOver(std::vector<WrittenBytes>& written) {
-  for (WrittenBytes& bytes : written) taker_(std::move(bytes));
-}
-
 absl::Status DirectAppender::Flush() {
-  std::vector<WrittenBytes> written;
-  if (begin_ < end_) CAIRN_RETURN_IF_ERROR(WriteOut(written));
+  if (begin_ < end_) CAIRN_RETURN_IF_ERROR(WriteOut());
   buffer_.reset();
-  HandOver(written);
   return absl::OkStatus();
 }
 

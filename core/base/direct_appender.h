@@ -4,7 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -13,15 +12,21 @@
 
 namespace cairn {
 
-// Bytes that are in a file by now, still in memory: [begin, end) of `memory`,
-// of which the first one is at `offset` of the file.
-struct WrittenBytes {
+// Bytes of a file in memory: [begin, end) of `memory`, of which the first one
+// is at `offset` of the file. What is before them in `memory` precedes them in
+// the file, from a page's begin on.
+struct FileBytes {
   PageBuffer memory;
   size_t begin = 0;
   size_t end = 0;
   int64_t offset = 0;
 
   absl::string_view view() const { return {memory.get() + begin, end - begin}; }
+  // Writes the pages that they lie in, as WriteDirect() does.
+  absl::Status WriteTo(WrittenFile& file) const {
+    return WriteDirect(file, offset - static_cast<int64_t>(begin),
+                       absl::string_view(memory.get(), end), 0, end);
+  }
 };
 
 // Appends to a part of a file, gathering what comes into whole pages that go
@@ -32,23 +37,23 @@ class DirectAppender {
  public:
   // The largest buffer.
   static constexpr size_t kBufferBytes = 512 << 10;
-  // Takes over what was written, to hash it say.
-  using Taker = std::function<void(WrittenBytes)>;
+  // Writes what it is given, in that order; not later than what comes after a
+  // Flush().
+  using Sink = std::function<void(FileBytes)>;
 
   // Appends from `offset` on to a file that is as long at least, and can be
-  // read; `file` must outlive it.
-  DirectAppender(WrittenFile& file, int64_t offset, Taker taker = nullptr);
+  // read; `file` must outlive it. Without a sink it writes by itself.
+  DirectAppender(WrittenFile& file, int64_t offset, Sink sink = nullptr);
 
   // Takes all of the pieces, or none: on failure it is as if the call had not
-  // been, except that some bytes past end() may be in the file, and that the
-  // taker may miss some before it.
+  // been, except that some bytes past end() may be in the file.
   absl::Status Append(absl::Span<const absl::string_view> pieces);
-  // Writes what was appended and is not in the file yet.
+  // Writes, or gives to the sink, what was appended and was not yet.
   absl::Status Flush();
 
   // Where the next byte goes.
   int64_t end() const { return base_ + static_cast<int64_t>(end_); }
-  // Where what was appended is in the file up to.
+  // Up to where what was appended was written, or given to the sink.
   int64_t written() const { return base_ + static_cast<int64_t>(begin_); }
   // Copies what was appended from `offset` on, which is not before written().
   void ReadUnwritten(int64_t offset, absl::Span<char> out) const;
@@ -59,13 +64,11 @@ class DirectAppender {
   absl::Status MakeBuffer(size_t wanted);
   // What comes next is at `offset`.
   void GoTo(int64_t offset);
-  // Writes the buffer, and goes on after it; what a taker is to have is added
-  // to `written`.
-  absl::Status WriteOut(std::vector<WrittenBytes>& written);
-  void HandOver(std::vector<WrittenBytes>& written);
+  // Writes the buffer, and goes on after it.
+  absl::Status WriteOut();
 
   WrittenFile& file_;
-  const Taker taker_;
+  const Sink sink_;
   // Where byte 0 of the buffer is in the file: a page's begin.
   int64_t base_ = 0;
   PageBuffer buffer_;

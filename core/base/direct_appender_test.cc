@@ -84,13 +84,14 @@ TEST_P(DirectAppenderTest, BeginsWhereAnotherOneEnded) {
   EXPECT_EQ(Contents(), bytes);
 }
 
-TEST_P(DirectAppenderTest, WhatWasWrittenIsHandedOverOnce) {
+TEST_P(DirectAppenderTest, ASinkWritesWhatItIsGivenInOrder) {
   const std::string bytes = Some(2 * kBuffer + 777);
   std::string taken;
   ASSERT_EQ(ftruncate(file_.fd, 100), 0);
-  DirectAppender appender(file_, 100, [&](WrittenBytes written) {
-    EXPECT_EQ(written.offset, static_cast<int64_t>(100 + taken.size()));
-    taken.append(written.view().data(), written.view().size());
+  DirectAppender appender(file_, 100, [&](FileBytes given) {
+    EXPECT_EQ(given.offset, static_cast<int64_t>(100 + taken.size()));
+    taken.append(given.view().data(), given.view().size());
+    EXPECT_TRUE(given.WriteTo(file_).ok());
   });
   for (size_t at = 0; at < bytes.size(); at += 60'001) {
     ASSERT_TRUE(

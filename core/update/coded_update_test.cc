@@ -188,7 +188,6 @@ TEST_F(CodedUpdateTest, SignsTakeTheirScale) {
     }
     auto update = Open();
     ASSERT_NE(update, nullptr);
-    EXPECT_EQ(update->encoding(), v1::Encoding::DENSE);
     EXPECT_EQ(update->encoding(), v1::Encoding::BIT);
     ExpectChange(*update, want);
   }

@@ -10,6 +10,8 @@
 namespace cairn {
 namespace {
 
+// Writing begins when so much came since it began last.
+constexpr int64_t kWriteStep = 256 << 10;
 // The hash is taken up when so much waits for it, and lets others have the
 // thread after each such step.
 constexpr int64_t kHashStep = 1 << 20;
@@ -24,7 +26,8 @@ UploadFile::UploadFile(std::string name, std::unique_ptr<BlobWriter> writer,
       writer_(std::move(writer)),
       size_(found_),
       committed_(found_),
-      sync_begun_(found_) {}
+      sync_begun_(found_),
+      write_begun_(found_) {}
 
 int64_t UploadFile::size() const {
   MutexLock lock(mutex_);
@@ -165,17 +168,21 @@ void UploadFile::EndTurn() {
 void UploadFile::StartWork() {
   bool ran_here = true;
   while (ran_here) {
+    bool write = false;
     bool sync = false;
     bool hash = false;
     {
       MutexLock lock(mutex_);
       if (is_closed_ || !broken_.ok()) return;
+      write = !is_write_due_ && size_ - write_begun_ >= kWriteStep;
       sync = !is_sync_due_ && size_ - sync_begun_ >= options_.sync_bytes;
       hash = !is_hash_due_ && size_ - hashed_ >= kHashStep;
+      is_write_due_ |= write;
       is_sync_due_ |= sync;
       is_hash_due_ |= hash;
     }
     ran_here = false;
+    if (write) ran_here |= RunsHere(&UploadFile::WriteSome);
     if (sync) ran_here |= RunsHere(&UploadFile::SyncSome);
     if (hash) ran_here |= RunsHere(&UploadFile::HashSome);
   }
@@ -192,6 +199,25 @@ bool UploadFile::RunsHere(void (UploadFile::*work)()) {
   }
   (this->*work)();
   return true;
+}
+
+void UploadFile::WriteSome() {
+  BlobWriter* writer;
+  {
+    MutexLock lock(mutex_);
+    is_writing_ = !is_closed_ && broken_.ok();
+    if (!is_writing_) return;
+    write_begun_ = size_;
+    writer = writer_.get();
+  }
+  const absl::Status written = writer->WriteOut();
+  {
+    MutexLock lock(mutex_);
+    is_writing_ = false;
+    is_write_due_ = false;
+    idle_.NotifyAll();
+  }
+  if (!written.ok()) (void)Break(written);
 }
 
 void UploadFile::SyncSome() {
@@ -272,7 +298,8 @@ std::unique_ptr<BlobWriter> UploadFile::Close() {
     is_closed_ = true;
     closed = Usable();
     waiting.swap(waiting_);
-    while (is_appending_ || is_hashing_ || syncs_ > 0) idle_.Wait(mutex_);
+    while (is_appending_ || is_writing_ || is_hashing_ || syncs_ > 0)
+      idle_.Wait(mutex_);
     writer = std::move(writer_);
   }
   for (auto& [offset, chunk] : waiting) chunk.done(closed);

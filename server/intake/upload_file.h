@@ -25,15 +25,15 @@ struct UploadFileOptions {
   int64_t sync_bytes = 32 << 20;
   // The running hash may be so far behind.
   int64_t unhashed_max = 64 << 20;
-  // Syncs and hashes run here; null: where the bytes are appended. Outlives
-  // the file.
+  // Writes, syncs and hashes run here; null: where the bytes are appended.
+  // Outlives the file.
   ThreadPool* background = nullptr;
 };
 
 // The bytes of one open upload. Any number of streams may bring them at once:
 // chunks are appended in the order of their offsets, and one that is ahead
-// waits, holding no thread, until the bytes before it came. Syncing and
-// hashing go on beside, at a bounded distance. Thread-safe; owned by a
+// waits, holding no thread, until the bytes before it came. Writing, syncing
+// and hashing go on beside, at a bounded distance. Thread-safe; owned by a
 // shared_ptr, as work in the background may outlive the last stream.
 class UploadFile : public std::enable_shared_from_this<UploadFile> {
  public:
@@ -91,10 +91,11 @@ class UploadFile : public std::enable_shared_from_this<UploadFile> {
   // them.
   absl::Status PassKnown(const BlobWriter& writer, Chunk& chunk, size_t known);
   void EndTurn();
-  // Starts what is due of syncing and hashing.
+  // Starts what is due of writing, syncing and hashing.
   void StartWork();
   // Does it in the background, or here and now if that is full.
   bool RunsHere(void (UploadFile::*work)());
+  void WriteSome();
   void SyncSome();
   void HashSome();
   absl::StatusOr<int64_t> SyncNow();
@@ -116,12 +117,15 @@ class UploadFile : public std::enable_shared_from_this<UploadFile> {
   int64_t committed_ ABSL_GUARDED_BY(mutex_);
   int64_t hashed_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t sync_begun_ ABSL_GUARDED_BY(mutex_);
+  int64_t write_begun_ ABSL_GUARDED_BY(mutex_);
   bool is_appending_ ABSL_GUARDED_BY(mutex_) = false;
   // Queued or running.
+  bool is_write_due_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_sync_due_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_hash_due_ ABSL_GUARDED_BY(mutex_) = false;
   // Running.
   int syncs_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool is_writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_hashing_ ABSL_GUARDED_BY(mutex_) = false;
   bool is_closed_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status broken_ ABSL_GUARDED_BY(mutex_);

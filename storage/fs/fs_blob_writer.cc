@@ -1,6 +1,7 @@
 #include "storage/fs/fs_blob_writer.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -16,6 +17,8 @@ constexpr int64_t kTileBytes = 256 << 10;
 constexpr size_t kKeptMax = 4;
 // Less is hashed at once.
 constexpr size_t kKeptBytesMin = 128 << 10;
+// So much may wait to be written before one more is appended.
+constexpr int64_t kWaitingMax = 1 << 20;
 // Uploads that are shorter are not worth a descriptor more.
 constexpr int64_t kDirectBytesMin = 256 << 10;
 
@@ -27,8 +30,10 @@ FsBlobWriter::FsBlobWriter(std::shared_ptr<BlobLayout> layout, PosixFile file,
       file_(std::move(file)),
       size_(size),
       written_(size),
-      appender_(written_file_, size,
-                [this](WrittenBytes bytes) { Keep(std::move(bytes)); }) {
+      appender_(written_file_, size, [this](FileBytes bytes) {
+        MutexLock lock(keep_);
+        waiting_.push_back(std::move(bytes));
+      }) {
   written_file_.name = file_.path();
   written_file_.fd = file_.fd();
 }
@@ -43,32 +48,63 @@ absl::Status FsBlobWriter::AppendPieces(
   MutexLock lock(append_);
   if (written_file_.direct_fd < 0 && written_file_.is_direct &&
       size_ + added >= kDirectBytesMin) {
+    MutexLock write_lock(write_);
     written_file_.direct_fd = OpenDirect(file_.path());
     written_file_.is_direct = written_file_.direct_fd >= 0;
   }
-  CAIRN_RETURN_IF_ERROR(BeforeWrite());
-  const absl::Status status = appender_.Append(pieces);
-  if (!status.ok()) return Failed(status);
-  written_ = appender_.written();
+  while (WaitingBytes() > kWaitingMax) {
+    MutexLock write_lock(write_);
+    CAIRN_RETURN_IF_ERROR(WriteNext());
+  }
+  CAIRN_RETURN_IF_ERROR(appender_.Append(pieces));
   size_ = appender_.end();
   return absl::OkStatus();
 }
 
-absl::Status FsBlobWriter::Failed(const absl::Status& status) {
-  const absl::Status cut = file_.Truncate(appender_.written());
-  if (!cut.ok()) return cut;
-  if (!absl::IsInternal(status)) return status;
-  return absl::UnavailableError(status.message());
+int64_t FsBlobWriter::WaitingBytes() const {
+  MutexLock lock(keep_);
+  if (waiting_.empty()) return 0;
+  const FileBytes& last = waiting_.back();
+  return last.offset + static_cast<int64_t>(last.view().size()) - written_;
+}
+
+absl::Status FsBlobWriter::WriteOut() {
+  // Also waits for what another thread writes.
+  do {
+    MutexLock lock(write_);
+    CAIRN_RETURN_IF_ERROR(WriteNext());
+  } while (WaitingBytes() > 0);
+  return absl::OkStatus();
+}
+
+absl::Status FsBlobWriter::WriteNext() {
+  FileBytes next;
+  {
+    MutexLock lock(keep_);
+    if (waiting_.empty()) return absl::OkStatus();  // somebody else wrote it
+    next = std::move(waiting_.front());
+    waiting_.pop_front();
+  }
+  const auto size = static_cast<int64_t>(next.view().size());
+  absl::Status status = BeforeWrite();
+  if (status.ok()) status = next.WriteTo(written_file_);
+  if (!status.ok()) {
+    {
+      MutexLock lock(keep_);
+      waiting_.push_front(std::move(next));
+    }
+    CAIRN_RETURN_IF_ERROR(file_.Truncate(written_));
+    return absl::IsInternal(status) ? absl::UnavailableError(status.message())
+                                    : status;
+  }
+  Keep(std::move(next));
+  written_ += size;
+  return absl::OkStatus();
 }
 
 absl::Status FsBlobWriter::Flush() {
-  if (appender_.written() < appender_.end()) {
-    CAIRN_RETURN_IF_ERROR(BeforeWrite());
-  }
-  const absl::Status status = appender_.Flush();
-  if (!status.ok()) return Failed(status);
-  written_ = appender_.written();
-  return absl::OkStatus();
+  CAIRN_RETURN_IF_ERROR(appender_.Flush());
+  return WriteOut();
 }
 
 absl::StatusOr<int64_t> FsBlobWriter::Sync() {
@@ -92,7 +128,7 @@ int64_t FsBlobWriter::FirstKept(int64_t none) const {
   return kept_.empty() ? none : kept_.front().offset;
 }
 
-void FsBlobWriter::Keep(WrittenBytes bytes) {
+void FsBlobWriter::Keep(FileBytes bytes) {
   {
     MutexLock lock(keep_);
     const bool has_room = kept_.size() < kKeptMax;
@@ -114,7 +150,7 @@ void FsBlobWriter::Keep(WrittenBytes bytes) {
 }
 
 bool FsBlobWriter::HashKept() {
-  WrittenBytes next;
+  FileBytes next;
   {
     MutexLock lock(keep_);
     if (kept_.empty() || kept_.front().offset != hashed_) return false;
@@ -144,18 +180,36 @@ absl::StatusOr<int64_t> FsBlobWriter::CatchUp(int64_t bytes_max) {
 absl::Status FsBlobWriter::ReadBack(int64_t offset,
                                     absl::Span<char> out) const {
   MutexLock lock(append_);
-  const int64_t in_file = std::clamp<int64_t>(appender_.written() - offset, 0,
-                                              static_cast<int64_t>(out.size()));
-  const auto unwritten = out.subspan(static_cast<size_t>(in_file));
-  if (offset + static_cast<int64_t>(out.size()) > appender_.end()) {
+  const int64_t end = offset + static_cast<int64_t>(out.size());
+  if (end > appender_.end()) {
     return absl::OutOfRangeError(absl::StrCat("bytes ", offset, "+", out.size(),
                                               " of an upload of ",
                                               appender_.end(), " bytes"));
   }
-  CAIRN_RETURN_IF_ERROR(file_.ReadAt(offset,
-                                     out.first(static_cast<size_t>(in_file)),
-                                     std::max(offset, appender_.written())));
-  appender_.ReadUnwritten(offset + in_file, unwritten);
+  // The part of `out` from one place of the upload to another.
+  const auto part = [&](int64_t from, int64_t to) {
+    from = std::clamp(from, offset, end);
+    to = std::clamp(to, from, end);
+    return out.subspan(static_cast<size_t>(from - offset),
+                       static_cast<size_t>(to - from));
+  };
+  MutexLock write_lock(write_);
+  const int64_t written = written_;
+  CAIRN_RETURN_IF_ERROR(
+      file_.ReadAt(offset, part(0, written), std::max(offset, written)));
+  {
+    MutexLock keep_lock(keep_);
+    for (const FileBytes& bytes : waiting_) {
+      const absl::string_view view = bytes.view();
+      const auto to =
+          part(bytes.offset, bytes.offset + static_cast<int64_t>(view.size()));
+      if (to.empty()) continue;
+      const int64_t from = std::max(offset, bytes.offset) - bytes.offset;
+      std::memcpy(to.data(), view.data() + from, to.size());
+    }
+  }
+  const int64_t given = appender_.written();
+  appender_.ReadUnwritten(std::max(offset, given), part(given, end));
   return absl::OkStatus();
 }
 

@@ -35,6 +35,7 @@ class FaultyWriter : public BlobWriter {
     CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kAppend));
     return writer_->AppendPieces(pieces);
   }
+  absl::Status WriteOut() override { return writer_->WriteOut(); }
   absl::StatusOr<int64_t> Sync() override {
     CAIRN_RETURN_IF_ERROR(plan_->Check(BlobFault::kSync));
     return writer_->Sync();
