@@ -293,58 +293,47 @@ CAIRN_AMX void EnterAmx() {
 
 CAIRN_AMX void LeaveAmx() { _tile_release(); }
 
-// 16 rows by a panel's columns; `stride` 0 of what it begins with: one row.
-CAIRN_AMX inline void AmxHalf(const float* x, int64_t x_rows,
+// 16 rows, or 32, by a panel's columns; `from_stride` 0: all begin with the
+// same.
+template <bool kIsWhole>
+CAIRN_AMX inline void AmxSums(const float* x, int64_t x_rows,
                               const float* panel, int64_t depth,
                               const float* from, int64_t from_stride,
                               float* out, int64_t stride) {
-  _tile_loadd(0, from, from_stride * 4);
-  _tile_loadd(1, from + kAmxSide, from_stride * 4);
-  for (; depth > 0; depth -= kChunk) {
-    _tile_loadd(4, x, kChunk * 4);
-    _tile_loadd(6, panel, kAmxColumns * 4);
-    _tile_loadd(7, panel + kAmxSide, kAmxColumns * 4);
-    _tile_dpbf16ps(0, 4, 6);
-    _tile_dpbf16ps(1, 4, 7);
-    x += x_rows * kChunk;
-    panel += kChunk * kAmxColumns;
-  }
-  _tile_stored(0, out, stride * 4);
-  _tile_stored(1, out + kAmxSide, stride * 4);
-}
-
-CAIRN_AMX inline void AmxWhole(const float* x, int64_t x_rows,
-                               const float* panel, int64_t depth,
-                               const float* from, int64_t from_stride,
-                               float* out, int64_t stride) {
   const float* lower = from + kAmxSide * from_stride;
   _tile_loadd(0, from, from_stride * 4);
   _tile_loadd(1, from + kAmxSide, from_stride * 4);
-  _tile_loadd(2, lower, from_stride * 4);
-  _tile_loadd(3, lower + kAmxSide, from_stride * 4);
+  if constexpr (kIsWhole) {
+    _tile_loadd(2, lower, from_stride * 4);
+    _tile_loadd(3, lower + kAmxSide, from_stride * 4);
+  }
   for (; depth > 0; depth -= kChunk) {
     _tile_loadd(4, x, kChunk * 4);
     _tile_loadd(6, panel, kAmxColumns * 4);
     _tile_loadd(7, panel + kAmxSide, kAmxColumns * 4);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    _tile_loadd(5, x + kAmxSide * kChunk, kChunk * 4);
-    _tile_dpbf16ps(2, 5, 6);
-    _tile_dpbf16ps(3, 5, 7);
+    if constexpr (kIsWhole) {
+      _tile_loadd(5, x + kAmxSide * kChunk, kChunk * 4);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
     x += x_rows * kChunk;
     panel += kChunk * kAmxColumns;
   }
   float* lower_out = out + kAmxSide * stride;
   _tile_stored(0, out, stride * 4);
   _tile_stored(1, out + kAmxSide, stride * 4);
-  _tile_stored(2, lower_out, stride * 4);
-  _tile_stored(3, lower_out + kAmxSide, stride * 4);
+  if constexpr (kIsWhole) {
+    _tile_stored(2, lower_out, stride * 4);
+    _tile_stored(3, lower_out + kAmxSide, stride * 4);
+  }
 }
 
 template <int kRows>
 void AmxTile(const float* x, const float* panel, int64_t depth,
              const float* begin, float* out, int64_t stride) {
-  constexpr auto* kRun = kRows <= kAmxSide ? AmxHalf : AmxWhole;
+  constexpr auto* kRun = AmxSums<(kRows > kAmxSide)>;
   if constexpr (kRows % kAmxSide == 0) {
     kRun(x, kRows, panel, depth, begin != nullptr ? begin : out,
          begin != nullptr ? 0 : stride, out, stride);

@@ -52,6 +52,14 @@ struct Example {
     product.w = nullptr;
     product.w_bf16 = w_bf16.data();
   }
+  // Has the rows of W begin at even places, as pairs ask for.
+  void UseEvenRows() {
+    product.w_stride += product.w_stride % 2;
+    const int64_t rows = (product.is_in_out ? product.depth : product.columns);
+    w.resize(static_cast<size_t>(product.w_stride * rows), 0.5F);
+    w_bf16.resize(w.size(), 0x3F00);
+    product.w_bf16 = w_bf16.data();
+  }
   float Weight(int64_t row, int64_t column) const {
     const int64_t stride = product.w_stride;
     return w[static_cast<size_t>(product.is_in_out ? row * stride + column
@@ -148,10 +156,7 @@ TEST(MultiplyTest, PairsOfBf16FollowTheDefinition) {
     for (const bool is_in_out : {false, true}) {
       Example example(7, 21, depth, is_in_out, true);
       example.UseBf16();
-      example.product.w_stride = is_in_out ? 24 : depth + 4;
-      example.w.resize(static_cast<size_t>(24 * (depth + 4)), 0.5F);
-      example.w_bf16.resize(example.w.size(), 0x3F00);
-      example.product.w_bf16 = example.w_bf16.data();
+      example.UseEvenRows();
       MultiplyPairs(example.product, PortablePairKernels());
       ExpectExact(example);
       for (auto instruction :
@@ -208,13 +213,18 @@ TEST(MultiplyTest, AllKernelsGiveTheSameBits) {
 }
 
 void ExpectRowsAlone(bool is_bf16) {
-  Example all(30, 45, 600, false, true);
-  if (is_bf16) all.UseBf16();
+  const auto prepare = [is_bf16](Example& example) {
+    if (!is_bf16) return;
+    example.UseBf16();
+    example.UseEvenRows();
+  };
+  Example all(50, 45, 600, false, true);
+  prepare(all);
   Multiply(all.product);
-  for (const int64_t count : {1, 3, 12, 16, 17}) {
-    for (const int64_t first : {int64_t{0}, 30 - count}) {
-      Example some(30, 45, 600, false, true);
-      if (is_bf16) some.UseBf16();
+  for (const int64_t count : {1, 3, 12, 16, 17, 33}) {
+    for (const int64_t first : {int64_t{0}, 50 - count}) {
+      Example some(50, 45, 600, false, true);
+      prepare(some);
       some.product.x += first * some.product.x_stride;
       some.product.rows = count;
       Multiply(some.product);
