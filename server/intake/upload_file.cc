@@ -298,8 +298,9 @@ std::unique_ptr<BlobWriter> UploadFile::Close() {
     is_closed_ = true;
     closed = Usable();
     waiting.swap(waiting_);
-    while (is_appending_ || is_writing_ || is_hashing_ || syncs_ > 0)
+    while (is_appending_ || is_writing_ || is_hashing_ || syncs_ > 0) {
       idle_.Wait(mutex_);
+    }
     writer = std::move(writer_);
   }
   for (auto& [offset, chunk] : waiting) chunk.done(closed);
