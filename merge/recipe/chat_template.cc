@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "core/base/json_value.h"
 #include "core/base/status_macros.h"
+#include "merge/recipe/named_templates.h"
 
 namespace cairn {
 namespace {
@@ -58,7 +59,10 @@ absl::StatusOr<std::string> ReadChatTemplate(const FileMap& files) {
 
 absl::StatusOr<std::string> ChooseChatTemplate(const Recipe& recipe,
                                                const SourceOpener& open) {
-  if (recipe.chat_template != "auto") return recipe.chat_template;
+  if (recipe.chat_template != "auto") {
+    const absl::string_view named = NamedChatTemplate(recipe.chat_template);
+    return named.empty() ? recipe.chat_template : std::string(named);
+  }
   std::vector<std::pair<std::string, int>> votes;
   for (const std::string& name : ModelsOf(recipe)) {
     CAIRN_ASSIGN_OR_RETURN(const std::shared_ptr<ModelSource> model,

@@ -18,9 +18,9 @@ namespace cairn {
 // one named "default". Empty when there is none.
 absl::StatusOr<std::string> ReadChatTemplate(const FileMap& files);
 
-// The template that a recipe wants: its text, or under "auto" the one that
-// most of the recipe's models have, without white space around it; of as many
-// the first. Empty: the template stays.
+// The template that a recipe wants: its text, the one that it names, or under
+// "auto" the one that most of the recipe's models have, without white space
+// around it; of as many the first. Empty: the template stays.
 absl::StatusOr<std::string> ChooseChatTemplate(const Recipe& recipe,
                                                const SourceOpener& open);
 

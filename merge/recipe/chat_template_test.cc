@@ -60,6 +60,8 @@ TEST(ChatTemplateTest, AutoTakesWhatMostModelsHave) {
   EXPECT_EQ(merge({"d"}), "");
   recipe.chat_template = "{{ messages[0]['content'] }}";
   EXPECT_EQ(merge({"b", "c"}), recipe.chat_template);
+  recipe.chat_template = "chatml";
+  EXPECT_THAT(merge({"b"}), HasSubstr("'<|im_start|>assistant\\n'"));
 }
 
 TEST(ChatTemplateTest, IsSetInOnePlace) {

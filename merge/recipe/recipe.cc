@@ -14,6 +14,7 @@
 #include "core/base/status_macros.h"
 #include "core/base/status_util.h"
 #include "merge/method/tensor_method.h"
+#include "merge/recipe/named_templates.h"
 
 namespace cairn {
 namespace {
@@ -120,12 +121,15 @@ class RecipeReader {
     CAIRN_RETURN_IF_ERROR(ReadText(root, "chat_template", out));
     const bool is_template =
         out.size() >= kTemplateBytesMin && absl::StrContains(out, "{");
-    if (out.empty() || out == "auto" || is_template) return absl::OkStatus();
+    if (out.empty() || out == "auto" || is_template ||
+        !NamedChatTemplate(out).empty()) {
+      return absl::OkStatus();
+    }
     return Error(root["chat_template"],
                  absl::StrCat("chat_template \"", out,
-                              "\" is neither \"auto\" nor a template in Jinja; "
-                              "templates by name do not come with this "
-                              "program"));
+                              "\" is neither \"auto\", a template in Jinja, "
+                              "nor one of ",
+                              ChatTemplateNames()));
   }
 
   // `tokenizer_source: X`, or `tokenizer: {source: X}`.

@@ -79,7 +79,7 @@ struct Recipe {
   std::vector<TokenRule> tokens;   // those that the tokenizer lacks join it
   int64_t pad_to_multiple_of = 0;  // of the rows of vocabularies; 0: as many
                                    // as there are tokens
-  std::string chat_template;       // "", "auto" or the text itself
+  std::string chat_template;       // "", "auto", a name or the text itself
   // clip_norm, duplicates and duplicate_cosine, which mergekit has not.
   UpdateCare care;
 };

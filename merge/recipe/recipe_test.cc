@@ -122,7 +122,7 @@ TEST(RecipeTest, SaysWhatIsWrongAboutTokens) {
       {"tokenizer: {tokens: {a: {source: {kind: model_token, model: a, "
        "token: b, token_id: 1}}}}\n",
        "token_id"},
-      {"chat_template: chatml\n", "chatml"},
+      {"chat_template: chatlm\n", "chatml, exaone"},
   };
   for (const auto& [text, named] : cases) {
     const auto recipes = Parse(kLinear + text);
