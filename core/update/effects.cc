@@ -282,6 +282,28 @@ class SummedEffect : public AdditiveEffect {
   const std::vector<WeightedEffect> parts_;
 };
 
+class DeferredEffect : public TensorEffect {
+ public:
+  DeferredEffect(MakeEffect make, int64_t bytes)
+      : make_(std::move(make)), memory_bytes_(bytes) {}
+
+  absl::StatusOr<Effect> Load() const override { return make_(); }
+  absl::Status Apply(int64_t first, absl::Span<float> values) const override {
+    CAIRN_ASSIGN_OR_RETURN(const Effect effect, make_());
+    return effect->Apply(first, values);
+  }
+  absl::Status AddChange(int64_t first, absl::Span<const float> base,
+                         float weight, absl::Span<float> sum) const override {
+    CAIRN_ASSIGN_OR_RETURN(const Effect effect, make_());
+    return effect->AddChange(first, base, weight, sum);
+  }
+  int64_t memory_bytes() const override { return memory_bytes_; }
+
+ private:
+  const MakeEffect make_;
+  const int64_t memory_bytes_;
+};
+
 // One product of the factors of several, side by side: weights and scales go
 // into the left ones, and an element is one sum over all ranks.
 LowRankBlock SideBySide(const std::vector<const LowRankBlock*>& blocks,
@@ -368,6 +390,11 @@ absl::Status BaseValues::Read(int64_t first, absl::Span<float> out) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Effect> Loaded(const Effect& effect) {
+  CAIRN_ASSIGN_OR_RETURN(Effect loaded, effect->Load());
+  return loaded == nullptr ? effect : loaded;
+}
+
 LowRankBlock Orient(LoraFactors factors) {
   LowRankBlock out{.rows = factors.out,
                    .rank = factors.rank,
@@ -436,6 +463,10 @@ Effect MakeChainedEffect(Effect first, Effect second) {
 Effect MakeSummedEffect(std::vector<WeightedEffect> parts) {
   if (Effect joined = JoinLowRank(parts)) return joined;
   return std::make_shared<SummedEffect>(std::move(parts));
+}
+
+Effect MakeDeferredEffect(MakeEffect make, int64_t bytes) {
+  return std::make_shared<DeferredEffect>(std::move(make), bytes);
 }
 
 absl::StatusOr<Effect> MakeDoraEffect(Effect change,

@@ -62,6 +62,11 @@ struct WeightedEffect {
 };
 Effect MakeSummedEffect(std::vector<WeightedEffect> parts);
 
+// What `make` makes, of `bytes` in memory: for a while when it is loaded, else
+// for every range anew. Nothing is made before.
+using MakeEffect = std::function<absl::StatusOr<Effect>()>;
+Effect MakeDeferredEffect(MakeEffect make, int64_t bytes);
+
 // DoRA: `change` is applied and then every row (or column, where `inner` is 1)
 // is brought to the length that `magnitudes` gives it. `read` gives the base's
 // values, of which it is read once now.

@@ -81,5 +81,36 @@ TEST(SummedEffectTest, OfUnlikePartsAddsThemOneByOne) {
   }
 }
 
+TEST(DeferredEffectTest, IsMadeWhenItIsLoadedAndOnceOnly) {
+  int made = 0;
+  const Effect effect = MakeDeferredEffect(
+      [&made]() -> absl::StatusOr<Effect> {
+        ++made;
+        return MakeLowRankEffect({Block(3, 1)});
+      },
+      100);
+  EXPECT_EQ(effect->memory_bytes(), 100);
+  EXPECT_EQ(made, 0);
+  const absl::StatusOr<Effect> loaded = effect->Load();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const std::vector<float> want = Changed(MakeLowRankEffect({Block(3, 1)}));
+  EXPECT_EQ(Changed(*loaded), want);
+  EXPECT_EQ(Changed(*loaded), want);
+  EXPECT_EQ(made, 1);
+  EXPECT_EQ(Changed(effect), want);
+  EXPECT_EQ(made, 2);
+}
+
+TEST(DeferredEffectTest, SaysWhyItCannotBeMade) {
+  const Effect effect =
+      MakeDeferredEffect([] { return absl::DataLossError("short file"); }, 0);
+  EXPECT_EQ(effect->Load().status(), absl::DataLossError("short file"));
+  std::vector<float> values(4), sum(4);
+  EXPECT_EQ(effect->Apply(0, absl::MakeSpan(values)),
+            absl::DataLossError("short file"));
+  EXPECT_EQ(effect->AddChange(0, values, 1, absl::MakeSpan(sum)),
+            absl::DataLossError("short file"));
+}
+
 }  // namespace
 }  // namespace cairn

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/tensor/byte_source.h"
 #include "core/tensor/dtype.h"
@@ -22,14 +23,22 @@ class TensorEffect {
   // sum += weight x (tuned - base), where `base` has the base's elements.
   virtual absl::Status AddChange(int64_t first, absl::Span<const float> base,
                                  float weight, absl::Span<float> sum) const = 0;
-  // Bytes that it holds in memory.
+  // Bytes that it holds in memory, or once it is loaded.
   virtual int64_t memory_bytes() const = 0;
   // Whether the change is the same whatever the base's elements are, so that
   // AddChange() does not look at them.
   virtual bool is_additive() const { return false; }
+  // The same effect with what it reads in memory, for as long as a tensor is
+  // worked on; null where this one is as good. This one outlives it.
+  virtual absl::StatusOr<std::shared_ptr<const TensorEffect>> Load() const {
+    return nullptr;
+  }
 };
 
 using Effect = std::shared_ptr<const TensorEffect>;
+
+// effect->Load(), or the effect itself where that is as good.
+absl::StatusOr<Effect> Loaded(const Effect& effect);
 
 // The base's tensor that an effect is for.
 struct BaseValues {

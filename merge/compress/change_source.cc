@@ -148,8 +148,10 @@ class AdapterChange : public ChangeSource {
   const std::vector<TensorSpec>& tensors() const override { return tensors_; }
   absl::StatusOr<std::unique_ptr<TensorDelta>> Open(
       const TensorSpec& tensor) const override {
+    CAIRN_ASSIGN_OR_RETURN(Effect effect,
+                           Loaded(effects_.effects.at(tensor.name)));
     return std::make_unique<EffectDelta>(*base_, tensor.name,
-                                         effects_.effects.at(tensor.name));
+                                         std::move(effect));
   }
 
  private:

@@ -12,6 +12,14 @@
 
 namespace cairn {
 
+absl::StatusOr<SourceTensor> SourceTensor::Loaded() const {
+  SourceTensor out = *this;
+  if (effect != nullptr) {
+    CAIRN_ASSIGN_OR_RETURN(out.effect, cairn::Loaded(effect));
+  }
+  return out;
+}
+
 absl::StatusOr<ModelSource> ModelSource::Open(
     std::string label, std::shared_ptr<Checkpoint> model) {
   ModelSource source;

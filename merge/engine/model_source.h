@@ -32,6 +32,8 @@ struct SourceTensor {
   // How its elements are handed to a device: as they are stored, or as numbers
   // where they first have to be made.
   DType slot_dtype() const { return is_as_stored() ? spec.dtype : DType::kF32; }
+  // The tensor with its effect in memory, for who reads much of it.
+  absl::StatusOr<SourceTensor> Loaded() const;
 };
 
 // What is added to a model's tensors: changes of existing ones, tensors of

@@ -41,7 +41,7 @@ OutputTask::OutputTask(const OutputPlan& plan, const OutputCost& cost,
       elements_(output.spec().elements()),
       hashes_(output.inputs.size()) {
   for (const PlannedOutput::Input& input : output.inputs) {
-    tensors_.push_back(plan.sources[input.source]->Find(input.tensor));
+    tensors_.push_back(*plan.sources[input.source]->Find(input.tensor));
   }
 }
 
@@ -50,8 +50,8 @@ bool OutputTask::IsCopy() const {
   if (output_.method == nullptr) return true;
   return output_.method->name == "passthrough" &&
          output_.task.inputs[0].parameters.empty() &&
-         tensors_[0]->effect == nullptr &&
-         tensors_[0]->spec.dtype == output_.dtype &&
+         tensors_[0].effect == nullptr &&
+         tensors_[0].spec.dtype == output_.dtype &&
          (output_.work_dtype == output_.dtype ||
           output_.work_dtype == DType::kF32);
 }
@@ -121,6 +121,9 @@ absl::Status OutputTask::CopyPart() {
 }
 
 absl::Status OutputTask::Prepare() {
+  for (SourceTensor& tensor : tensors_) {
+    CAIRN_ASSIGN_OR_RETURN(tensor, tensor.Loaded());
+  }
   CAIRN_ASSIGN_OR_RETURN(method_, MakeMethod(*output_.method, output_.task));
   step_ = TileElements(cost_.tile_elements, method_->granule());
   AlignToRows();
@@ -136,7 +139,7 @@ absl::Status OutputTask::Prepare() {
 void OutputTask::AlignToRows() {
   const bool has_effect =
       std::any_of(tensors_.begin(), tensors_.end(),
-                  [](const auto* tensor) { return tensor->effect != nullptr; });
+                  [](const auto& tensor) { return tensor.effect != nullptr; });
   if (!has_effect || method_->passes() > 0 || method_->granule() > 1) return;
   step_ = EffectTileElements(step_, output_.shape);
 }
@@ -176,7 +179,7 @@ absl::Status OutputTask::ReadTile(int64_t first, int64_t count_max,
 
 absl::Status OutputTask::ReadInput(size_t i, bool is_hashed) {
   const ModelSource& source = *plan_.sources[output_.inputs[i].source];
-  const SourceTensor& tensor = *tensors_[i];
+  const SourceTensor& tensor = tensors_[i];
   const absl::Span<char> raw =
       RoomIn(scratch_.raw, i, tile_count_ * WidthOf(tensor.spec.dtype));
   if (tensor.is_as_stored()) {
@@ -197,7 +200,7 @@ bool OutputTask::RoundsInputs(const SourceTensor& tensor) const {
 }
 
 const float* OutputTask::NumbersOf(size_t i, size_t begin, size_t count) {
-  const SourceTensor& tensor = *tensors_[i];
+  const SourceTensor& tensor = tensors_[i];
   if (!tensor.is_as_stored()) return scratch_.inputs[i].data() + begin;
   const size_t width = WidthOf(tensor.spec.dtype);
   const char* raw = scratch_.raw[i].data() + begin * width;
@@ -269,8 +272,8 @@ absl::Status OutputTask::CombineOnDevice() {
                    .inputs = {},
                    .work_dtype = output_.work_dtype,
                    .dtype = output_.dtype};
-  for (const SourceTensor* tensor : tensors_) {
-    work.inputs.push_back(tensor->slot_dtype());
+  for (const SourceTensor& tensor : tensors_) {
+    work.inputs.push_back(tensor.slot_dtype());
   }
   return MergeOnDevice(
       *scratch_.queue, work, elements_, cost_.device_tile_elements,
@@ -288,7 +291,7 @@ absl::Status OutputTask::ReadPacked(size_t i, int64_t first, size_t count,
                                     absl::Span<char> out) {
   CAIRN_RETURN_IF_ERROR(CheckCancelled());
   const ModelSource& source = *plan_.sources[output_.inputs[i].source];
-  const SourceTensor& tensor = *tensors_[i];
+  const SourceTensor& tensor = tensors_[i];
   const auto width = WidthOf(tensor.spec.dtype);
   absl::Span<const char> stored;
   if (tensor.is_as_stored()) {

@@ -49,7 +49,8 @@ class OutputTask : public Lane {
   // The next part of a tensor whose bytes are taken over. Several inputs have
   // to be equal.
   absl::Status CopyPart();
-  // Makes the method and shows it the tensor as often as it wants.
+  // Loads effects, makes the method and shows it the tensor as often as it
+  // wants.
   absl::Status Prepare();
   // Products of factors go by several rows of the tensor at once, so tiles are
   // cut between such where nothing is summed over them.
@@ -84,7 +85,7 @@ class OutputTask : public Lane {
   TensorStream stream_;
   const Done done_;
   const int64_t elements_;
-  std::vector<const SourceTensor*> tensors_;
+  std::vector<SourceTensor> tensors_;  // loaded once it is prepared
   std::vector<InputHash> hashes_;
   std::unique_ptr<TensorMethod> method_;  // null until it is prepared
   InputTile strip_;

@@ -19,9 +19,15 @@ namespace {
 // One output's task vectors, as the merge itself sees them.
 class PlanReader : public TaskVectorReader {
  public:
-  PlanReader(const OutputPlan& plan, const PlannedOutput& output)
-      : plan_(plan), output_(output), others_(output.task.Others()) {
-    values_.resize(others_.size());
+  static absl::StatusOr<std::unique_ptr<PlanReader>> Open(
+      const OutputPlan& plan, const PlannedOutput& output) {
+    std::unique_ptr<PlanReader> reader(new PlanReader(plan, output));
+    for (const PlannedOutput::Input& input : output.inputs) {
+      CAIRN_ASSIGN_OR_RETURN(
+          reader->tensors_.emplace_back(),
+          plan.sources[input.source]->Find(input.tensor)->Loaded());
+    }
+    return reader;
   }
 
   absl::StatusOr<std::vector<const float*>> Read(int64_t first,
@@ -32,7 +38,8 @@ class PlanReader : public TaskVectorReader {
       CAIRN_RETURN_IF_ERROR(ReadInput(others_[k], first, count, values_[k]));
       float* tau = values_[k].data();
       Subtract(tau, base_.data(), tau, count);
-      const auto clip = static_cast<float>(output_.task.inputs[others_[k]].clip);
+      const auto clip =
+          static_cast<float>(output_.task.inputs[others_[k]].clip);
       if (clip != 1) Scale(clip, tau, tau, count);
       pointers.push_back(tau);
     }
@@ -40,10 +47,16 @@ class PlanReader : public TaskVectorReader {
   }
 
  private:
+  PlanReader(const OutputPlan& plan, const PlannedOutput& output)
+      : plan_(plan),
+        output_(output),
+        others_(output.task.Others()),
+        values_(others_.size()) {}
+
   absl::Status ReadInput(size_t input, int64_t first, size_t count,
                          std::vector<float>& values) {
     const ModelSource& source = *plan_.sources[output_.inputs[input].source];
-    const SourceTensor& tensor = *source.Find(output_.inputs[input].tensor);
+    const SourceTensor& tensor = tensors_[input];
     values.resize(count);
     CAIRN_RETURN_IF_ERROR(
         source.Read(tensor, first, absl::MakeSpan(values), raw_));
@@ -57,6 +70,7 @@ class PlanReader : public TaskVectorReader {
   const OutputPlan& plan_;
   const PlannedOutput& output_;
   const std::vector<size_t> others_;
+  std::vector<SourceTensor> tensors_;  // one an input
   std::vector<char> raw_;
   std::vector<float> base_;
   std::vector<std::vector<float>> values_;
@@ -88,7 +102,7 @@ class PlanTaskVectors : public TaskVectors {
   }
   absl::StatusOr<std::unique_ptr<TaskVectorReader>> Open(
       size_t tensor) const override {
-    return std::make_unique<PlanReader>(plan_, *outputs_[tensor]);
+    return PlanReader::Open(plan_, *outputs_[tensor]);
   }
 
   int64_t all_elements() const {
@@ -184,8 +198,8 @@ absl::Status GatherFacts(OutputPlan& plan, const OutputCost& cost,
   }
   if (!trims) return absl::OkStatus();
   CAIRN_ASSIGN_OR_RETURN(const std::vector<double> densities, Densities(taus));
-  CAIRN_RETURN_IF_ERROR(GatherThresholds(taus, densities, taus.all_elements(),
-                                         options, *whole));
+  CAIRN_RETURN_IF_ERROR(
+      GatherThresholds(taus, densities, taus.all_elements(), options, *whole));
   return GatherMajority(taus, options, *whole);
 }
 

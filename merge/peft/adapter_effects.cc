@@ -41,20 +41,9 @@ struct Opened {
   AdapterChanges changes;
 };
 
-// An effect that keeps alive what it reads: the update and the base's tensor.
-Effect Keeping(std::shared_ptr<const Update> update,
-               std::shared_ptr<const ByteSource> base, Effect effect) {
-  struct Kept {
-    std::shared_ptr<const Update> update;
-    std::shared_ptr<const ByteSource> base;
-    Effect effect;
-  };
-  auto kept = std::make_shared<const Kept>(
-      Kept{std::move(update), std::move(base), std::move(effect)});
-  return Effect(kept, kept->effect.get());
-}
-
-absl::Status OpenEffects(const ModelSource& base,
+// Factors are read when a tensor's turn comes, so that adapters of any size
+// take no more memory than those of a few tensors.
+absl::Status OpenEffects(const ModelSource& base, const std::string& directory,
                          const std::shared_ptr<const Update>& update,
                          AdapterChanges& changes) {
   for (const TouchedTensor& touched : update->touched()) {
@@ -70,16 +59,21 @@ absl::Status OpenEffects(const ModelSource& base,
                              base.checkpoint()->OpenTensor(touched.name));
       values = {.dtype = tensor->spec.dtype, .bytes = bytes.get()};
     }
-    CAIRN_ASSIGN_OR_RETURN(Effect effect,
-                           update->OpenEffect(touched.name, values));
-    changes.effects[touched.name] =
-        Keeping(update, std::move(bytes), std::move(effect));
+    changes.effects[touched.name] = MakeDeferredEffect(
+        [directory, update, name = touched.name, values,
+         bytes]() -> absl::StatusOr<Effect> {
+          auto effect = update->OpenEffect(name, values);
+          if (effect.ok()) return effect;
+          return Annotate(effect.status(), directory);
+        },
+        update->EffectBytes(touched.name));
   }
   return absl::OkStatus();
 }
 
 // A Cairn update: the base has to be the one that it names.
 absl::StatusOr<AdapterChanges> OpenCairnUpdate(const ModelSource& base,
+                                               const std::string& directory,
                                                const FileMap& files) {
   auto opened = OpenUpdate(files);
   if (!opened.ok()) return opened.status();
@@ -90,12 +84,13 @@ absl::StatusOr<AdapterChanges> OpenCairnUpdate(const ModelSource& base,
       CheckAgainstBase(*update, identity.tensors, identity.digest));
   CAIRN_RETURN_IF_ERROR(update->CheckFinite());
   AdapterChanges changes;
-  CAIRN_RETURN_IF_ERROR(OpenEffects(base, update, changes));
+  CAIRN_RETURN_IF_ERROR(OpenEffects(base, directory, update, changes));
   return changes;
 }
 
 // A PEFT adapter, whose shapes win over those of the base.
 absl::StatusOr<AdapterChanges> OpenPeftAdapter(const ModelSource& base,
+                                               const std::string& directory,
                                                const ByteSource& config,
                                                const SharedSource& weights) {
   const auto header = SafetensorsHeader::Read(*weights, kAdapterWeightsFile);
@@ -113,7 +108,7 @@ absl::StatusOr<AdapterChanges> OpenPeftAdapter(const ModelSource& base,
                             .added = plan.added,
                             .config = plan.config,
                             .not_additive = plan.not_additive};
-  CAIRN_RETURN_IF_ERROR(OpenEffects(base, update, changes));
+  CAIRN_RETURN_IF_ERROR(OpenEffects(base, directory, update, changes));
   if (plan.untied_head.has_value()) {
     const CheckpointTensor& stored =
         *base.checkpoint()->Find(plan.untied_head->second);
@@ -131,7 +126,8 @@ absl::StatusOr<Opened> Open(const ModelSource& base,
   opened.directory = adapter.directory;
   opened.weight = adapter.weight;
   if (files.contains(kUpdateFile)) {
-    CAIRN_ASSIGN_OR_RETURN(opened.changes, OpenCairnUpdate(base, files));
+    CAIRN_ASSIGN_OR_RETURN(opened.changes,
+                           OpenCairnUpdate(base, adapter.directory, files));
   } else {
     for (const char* name : {kAdapterConfigFile, kAdapterWeightsFile}) {
       if (files.contains(name)) continue;
@@ -142,14 +138,32 @@ absl::StatusOr<Opened> Open(const ModelSource& base,
                 "as safetensors"
               : ""));
     }
-    CAIRN_ASSIGN_OR_RETURN(opened.changes,
-                           OpenPeftAdapter(base, *files.at(kAdapterConfigFile),
-                                           files.at(kAdapterWeightsFile)));
+    CAIRN_ASSIGN_OR_RETURN(
+        opened.changes,
+        OpenPeftAdapter(base, adapter.directory, *files.at(kAdapterConfigFile),
+                        files.at(kAdapterWeightsFile)));
   }
   CAIRN_ASSIGN_OR_RETURN(const std::vector<v1::File> described,
                          DescribeUpdateFiles(files));
   opened.digest = UpdateDigest(described);
   return opened;
+}
+
+// The sum of parts that are read when it is made.
+Effect DeferSum(std::vector<WeightedEffect> parts) {
+  // While factors are put side by side, they are held twice.
+  int64_t bytes = 0;
+  for (const auto& part : parts) bytes += 2 * part.effect->memory_bytes();
+  return MakeDeferredEffect(
+      [parts = std::move(parts)]() -> absl::StatusOr<Effect> {
+        std::vector<WeightedEffect> loaded;
+        for (const WeightedEffect& part : parts) {
+          CAIRN_ASSIGN_OR_RETURN(Effect effect, Loaded(part.effect));
+          loaded.push_back({std::move(effect), part.weight});
+        }
+        return MakeSummedEffect(std::move(loaded));
+      },
+      bytes);
 }
 
 // The weighted sum of what several adapters add.
@@ -164,7 +178,6 @@ absl::StatusOr<AdapterChanges> Sum(std::vector<Opened>& adapters) {
                        " depends on the base or replaces it, so that it can "
                        "be merged alone with weight 1 only"));
     }
-    // Taken, so that factors are held twice for one tensor at a time.
     for (auto& [name, effect] : adapter.changes.effects) {
       parts[name].push_back(
           {std::move(effect), static_cast<float>(adapter.weight)});
@@ -172,7 +185,7 @@ absl::StatusOr<AdapterChanges> Sum(std::vector<Opened>& adapters) {
   }
   AdapterChanges sum;
   for (auto& [name, list] : parts) {
-    sum.effects[name] = MakeSummedEffect(std::move(list));
+    sum.effects[name] = DeferSum(std::move(list));
   }
   return sum;
 }

@@ -24,11 +24,12 @@ struct AdaptedModel {
 };
 
 // What adapters do to the tensors of `base`, which outlives the result: one
-// PEFT adapter (LoRA of every kind, IA3, SHiRA) or Cairn update of weight 1, as peft's
-// merge_and_unload; or the weighted sum of several LoRAs, as peft adds them
-// with "cat". Reads the adapters whole. INVALID_ARGUMENT naming adapter, file
-// and tensor or field for what cannot be merged, does not fit the base or
-// holds a NaN; NOT_FOUND for what is not there; DATA_LOSS for a damaged file.
+// PEFT adapter (LoRA of every kind, IA3, SHiRA) or Cairn update of weight 1, as
+// peft's merge_and_unload; or the weighted sum of several LoRAs, as peft adds
+// them with "cat". Adapters are checked whole now; factors are read anew when
+// an effect is loaded. INVALID_ARGUMENT naming adapter, file and tensor or
+// field for what cannot be merged, does not fit the base or holds a NaN;
+// NOT_FOUND for what is not there; DATA_LOSS for a damaged file.
 absl::StatusOr<AdaptedModel> OpenAdapters(
     const ModelSource& base, std::vector<WeightedAdapter> adapters);
 

@@ -61,7 +61,21 @@ class AlignedEffect : public TensorEffect {
   }
 
   int64_t memory_bytes() const override {
-    return map_->size * static_cast<int64_t>(sizeof(int32_t));
+    int64_t bytes = map_->size * static_cast<int64_t>(sizeof(int32_t));
+    for (const auto& tensor : tensors_->tensors) {
+      if (tensor && tensor->effect) bytes += tensor->effect->memory_bytes();
+    }
+    return bytes;
+  }
+
+  absl::StatusOr<Effect> Load() const override {
+    auto loaded = std::make_shared<VocabularyTensors>(*tensors_);
+    for (auto& tensor : loaded->tensors) {
+      if (tensor) {
+        CAIRN_ASSIGN_OR_RETURN(tensor, tensor->Loaded());
+      }
+    }
+    return std::make_shared<AlignedEffect>(map_, std::move(loaded), model_);
   }
 
  private:
@@ -86,14 +100,14 @@ class AlignedEffect : public TensorEffect {
     if (donor.model == VocabularyMap::kZeros) return absl::OkStatus();
     if (donor.model >= 0) {
       const auto model = static_cast<size_t>(donor.model);
-      if (tensors_->tensors[model] == nullptr) return absl::OkStatus();
+      if (!tensors_->tensors[model]) return absl::OkStatus();
       return ReadRow(model, donor.row, column, out, raw);
     }
     std::vector<float> one(out.size());
     float count = 0;
     for (size_t m = 0; m < map_->rows.size(); ++m) {
       const int32_t own = map_->rows[m][at];
-      if (own < 0 || tensors_->tensors[m] == nullptr) continue;
+      if (own < 0 || !tensors_->tensors[m]) continue;
       CAIRN_RETURN_IF_ERROR(ReadRow(m, own, column, absl::MakeSpan(one), raw));
       for (size_t i = 0; i < one.size(); ++i) out[i] += one[i];
       ++count;
