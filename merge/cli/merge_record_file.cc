@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/file.h"
+#include "core/base/json_value.h"
 #include "core/base/status_macros.h"
 
 namespace cairn {
@@ -38,12 +39,19 @@ MergeRecordFile FromJson(const Json& json) {
 }  // namespace
 
 absl::StatusOr<MergeRecordFile> MergeRecordFile::Read(const std::string& path) {
-  CAIRN_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  CAIRN_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  return Parse(text, path);
+}
+
+absl::StatusOr<MergeRecordFile> MergeRecordFile::Parse(
+    absl::string_view text, absl::string_view label) {
   const auto damaged = [&](absl::string_view what) {
     return absl::DataLossError(
-        absl::StrCat(path, " is no merge record: ", what));
+        absl::StrCat(label, " is no merge record: ", what));
   };
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = IsDeepJson(text)
+                        ? Json(Json::value_t::discarded)
+                        : Json::parse(text.begin(), text.end(), nullptr, false);
   if (!json.is_object()) return damaged("it is not a JSON object");
   try {
     if (json.at("formatVersion").get<int>() != kFormatVersion) {
@@ -56,6 +64,10 @@ absl::StatusOr<MergeRecordFile> MergeRecordFile::Read(const std::string& path) {
 }
 
 absl::Status MergeRecordFile::Write(const std::string& path) const {
+  return WriteFile(path, Text());
+}
+
+std::string MergeRecordFile::Text() const {
   Json json;
   json["formatVersion"] = kFormatVersion;
   json["codeVersion"] = code_version;
@@ -80,8 +92,7 @@ absl::Status MergeRecordFile::Write(const std::string& path) const {
   }
   json["digest"] = digest;
   json["tensors"] = tensors;
-  return WriteFile(
-      path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace cairn

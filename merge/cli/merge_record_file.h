@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace cairn {
 
@@ -45,9 +46,12 @@ struct MergeRecordFile {
   std::map<std::string, std::string> tensors;  // SHA-256 of each result
   std::string digest;                          // of the result
 
-  // DATA_LOSS when the file is no such record.
+  // DATA_LOSS when the file or the text is no such record; `label` names it.
   static absl::StatusOr<MergeRecordFile> Read(const std::string& path);
+  static absl::StatusOr<MergeRecordFile> Parse(absl::string_view text,
+                                               absl::string_view label);
   absl::Status Write(const std::string& path) const;
+  std::string Text() const;
 };
 
 }  // namespace cairn

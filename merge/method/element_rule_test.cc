@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/tensor/float_bits.h"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "merge/method/tensor_method.h"
 #include "merge/method/testing/method_cases.h"
@@ -95,6 +96,23 @@ TEST(ElementRuleTest, FormulasFollowParameters) {
     task.parameters["nuslerp_row_wise"] = 1;
     ExpectSameBits(RunFormula(spec, task, tensors),
                    testing::RunMethod(spec, task, tensors, 1200), "columns");
+  }
+}
+
+// Few inputs and many go by different loops.
+TEST(ElementRuleTest, FormulasGiveTheBitsOfAnyNumberOfInputs) {
+  for (const char* name : {"magmax", "emr", "consensus_ta", "median",
+                           "trimmed_mean", "ties", "task_arithmetic"}) {
+    const MethodSpec& spec = *FindMethod(name);
+    for (size_t inputs = 2; inputs <= 8; ++inputs) {
+      const MethodTask task = testing::Task(spec, {9, 157}, inputs);
+      for (const Tensors& tensors : testing::TensorsFor(spec, task, inputs)) {
+        const std::vector<float> got = RunFormula(spec, task, tensors);
+        if (got.empty()) continue;
+        ExpectSameBits(got, testing::RunMethod(spec, task, tensors, 1024),
+                       absl::StrCat(name, " of ", inputs));
+      }
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <utility>
 
@@ -58,7 +59,7 @@ CAIRN_INLINE void CombineFew(const ElementwiseRange& range, float* out,
   for (size_t i = 0; i < count; ++i) {
     float tau[kN];
     for (size_t k = 0; k < kN; ++k) tau[k] = inputs[k][i] - base[i];
-    out[i] = base[i] + factor * choose(tau, kN);
+    out[i] = base[i] + factor * choose(tau);
   }
 }
 
@@ -84,16 +85,18 @@ CAIRN_INLINE bool CombineIfFew(const ElementwiseRange& range, float* out,
   }
 }
 
-CAIRN_INLINE float SumOf(const float* tau, size_t n) {
+template <size_t kN>
+CAIRN_INLINE float SumOf(const float (&tau)[kN]) {
   float sum = 0;
-  for (size_t k = 0; k < n; ++k) sum += tau[k];
+  for (size_t k = 0; k < kN; ++k) sum += tau[k];
   return sum;
 }
 
 struct ChooseMagMax {
-  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
+  template <size_t kN>
+  CAIRN_INLINE float operator()(const float (&tau)[kN]) const {
     float most = 0;
-    for (size_t k = 0; k < n; ++k) most = LargerMagnitude(most, tau[k]);
+    for (size_t k = 0; k < kN; ++k) most = LargerMagnitude(most, tau[k]);
     return most;
   }
 };
@@ -118,10 +121,11 @@ CAIRN_VECTOR_CLONES void CombineMagMax(const ElementwiseRange& range,
 }
 
 struct ChooseEmr {
-  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
-    const float sign = ElectedSign(SumOf(tau, n));
+  template <size_t kN>
+  CAIRN_INLINE float operator()(const float (&tau)[kN]) const {
+    const float sign = ElectedSign(SumOf(tau));
     float most = 0;
-    for (size_t k = 0; k < n; ++k) most = MaxOf(most, tau[k] * sign);
+    for (size_t k = 0; k < kN; ++k) most = MaxOf(most, tau[k] * sign);
     return most * sign;
   }
 };
@@ -150,10 +154,11 @@ CAIRN_VECTOR_CLONES void CombineEmr(const ElementwiseRange& range, float* out) {
 struct ChooseConsensus {
   const float level;
   const int32_t agree;
-  CAIRN_INLINE float operator()(const float* tau, size_t n) const {
-    const float sum = SumOf(tau, n);
+  template <size_t kN>
+  CAIRN_INLINE float operator()(const float (&tau)[kN]) const {
+    const float sum = SumOf(tau);
     int32_t users = 0;
-    for (size_t k = 0; k < n; ++k) users += IsUser(tau[k], sum, level) ? 1 : 0;
+    for (size_t k = 0; k < kN; ++k) users += IsUser(tau[k], sum, level) ? 1 : 0;
     return users >= agree ? sum : 0.0f;
   }
 };
@@ -186,27 +191,26 @@ CAIRN_VECTOR_CLONES void CombineConsensus(const ElementwiseRange& range,
   }
 }
 
-// Puts the smaller of each pair into a.
-inline void Exchange(float* a, float* b, size_t count) {
-  for (size_t i = 0; i < count; ++i) {
-    const float x = a[i], y = b[i];
-    const bool is_swapped = ComesBefore(y, x);
-    a[i] = is_swapped ? y : x;
-    b[i] = is_swapped ? x : y;
-  }
+// Puts the smaller into a; without a branch, as KeptIf().
+CAIRN_INLINE void Exchange(float& a, float& b) {
+  const auto x = std::bit_cast<uint32_t>(a), y = std::bit_cast<uint32_t>(b);
+  const uint32_t changes = (x ^ y) & (ComesBefore(b, a) ? ~0u : 0u);
+  a = std::bit_cast<float>(x ^ changes);
+  b = std::bit_cast<float>(y ^ changes);
 }
 
-// Sorts n rows element by element: merge exchange (Knuth, The Art of Computer
-// Programming 3, 5.2.2, algorithm M), whose steps do not depend on the values.
-inline void SortRows(float* rows, size_t n, size_t count) {
+// Calls exchange(i, j) for the pairs that sort n values: merge exchange (Knuth,
+// The Art of Computer Programming 3, 5.2.2, algorithm M), whose steps do not
+// depend on the values.
+template <typename ExchangePair>
+constexpr void ForEachExchange(size_t n, const ExchangePair& exchange) {
   if (n < 2) return;
   const size_t top = std::bit_ceil(n) / 2;
   for (size_t p = top; p > 0; p /= 2) {
     size_t r = 0, d = p;
     for (size_t q = top;; q /= 2) {
       for (size_t i = 0; i + d < n; ++i) {
-        if ((i & p) != r) continue;
-        Exchange(rows + i * kStrip, rows + (i + d) * kStrip, count);
+        if ((i & p) == r) exchange(i, i + d);
       }
       if (q == p) break;
       d = q - p;
@@ -215,10 +219,56 @@ inline void SortRows(float* rows, size_t n, size_t count) {
   }
 }
 
+// The pairs of kN values.
+template <size_t kN>
+struct SortingNetwork {
+  std::array<std::array<size_t, 2>, kN* kN> pairs = {};
+  size_t count = 0;
+  constexpr SortingNetwork() {
+    ForEachExchange(kN, [this](size_t i, size_t j) {
+      pairs[count++] = {i, j};
+    });
+  }
+};
+
+// Sorts n rows element by element.
+inline void SortRows(float* rows, size_t n, size_t count) {
+  ForEachExchange(n, [&](size_t a, size_t b) {
+    float* first = rows + a * kStrip;
+    float* second = rows + b * kStrip;
+    for (size_t i = 0; i < count; ++i) Exchange(first[i], second[i]);
+  });
+}
+
+struct ChooseTrimmedMean {
+  const size_t trimmed;
+  template <size_t kN>
+  CAIRN_INLINE float operator()(float (&tau)[kN]) const {
+    Sort(tau, std::make_index_sequence<SortingNetwork<kN>().count>());
+    float sum = 0;
+    for (size_t k = 0; k < kN; ++k) {
+      sum += KeptIf((k >= trimmed) & (k + trimmed < kN), tau[k]);
+    }
+    return sum / static_cast<float>(kN - 2 * trimmed);
+  }
+
+ private:
+  // Each pair on its own, so that compilers keep values in registers.
+  template <size_t kN, size_t... kExchanges>
+  CAIRN_INLINE static void Sort(float (&tau)[kN],
+                                std::index_sequence<kExchanges...>) {
+    constexpr SortingNetwork<kN> kNetwork;
+    (Exchange(tau[kNetwork.pairs[kExchanges][0]],
+              tau[kNetwork.pairs[kExchanges][1]]),
+     ...);
+  }
+};
+
 // The mean of what is left when `rule.count` of each end are gone.
 CAIRN_VECTOR_CLONES void CombineTrimmedMean(const ElementwiseRange& range,
                                             float* out) {
   const auto trimmed = static_cast<size_t>(range.rule.count);
+  if (CombineIfFew(range, out, ChooseTrimmedMean{trimmed})) return;
   const auto left = static_cast<float>(range.n - 2 * trimmed);
   for (size_t begin = 0; begin < range.count; begin += kStrip) {
     const size_t strip = std::min(kStrip, range.count - begin);

@@ -111,11 +111,18 @@ absl::Status TaskVectorMethod::EndPass(int pass) {
 }
 
 void TaskVectorMethod::Combine(const InputTile& tile, float* out) {
-  if (consensus_ == Consensus::kNone && keeps_all_) {
+  if (keeps_all_ && consensus_ != Consensus::kCount) {
     std::vector<const float*> values;
     for (size_t i : others_) values.push_back(tile.inputs[i]);
-    return AddTaskVectors(values.data(), weights_.data(), values.size(),
-                          tile.inputs[*task_.base], factor_, out, tile.count);
+    const float* base = tile.inputs[*task_.base];
+    if (consensus_ == Consensus::kNone) {
+      AddTaskVectors(values.data(), weights_.data(), values.size(), base,
+                     factor_, out, tile.count);
+    } else {
+      AddAgreeingTaskVectors(values.data(), weights_.data(), values.size(),
+                             is_normalized_, base, factor_, out, tile.count);
+    }
+    return;
   }
   // Where nothing is summed over strips they are such that all of one stay in
   // the first cache.

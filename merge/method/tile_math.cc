@@ -280,26 +280,43 @@ CAIRN_VECTOR_CLONES void AddDeltas(const float* const* d, size_t n,
 
 namespace {
 
+// Element i of the k-th weighted delta: as it is given, or made of a tensor.
+struct GivenDeltas {
+  const float* const* d;
+  CAIRN_INLINE float operator()(size_t k, size_t i, float) const {
+    return d[k][i];
+  }
+};
+struct TaskVectorDeltas {
+  const float* const* a;
+  const float* weights;
+  CAIRN_INLINE float operator()(size_t k, size_t i, float base) const {
+    return weights[k] * (a[k][i] - base);
+  }
+};
+
 // Of so few inputs nothing goes through memory.
-template <size_t kN, bool kIsNormalized>
-CAIRN_INLINE void AddFewAgreeing(const float* const* d, const float* weights,
+template <size_t kN, bool kIsNormalized, typename Deltas>
+CAIRN_INLINE void AddFewAgreeing(const Deltas& deltas, const float* weights,
                                  const float* base, float factor, float* out,
                                  size_t count) {
 #pragma GCC ivdep
   for (size_t i = 0; i < count; ++i) {
+    float d[kN];
     float sum = 0, mixed = 0, divisor = 0;
-    for (size_t k = 0; k < kN; ++k) sum += d[k][i];
+    for (size_t k = 0; k < kN; ++k) d[k] = deltas(k, i, base[i]);
+    for (size_t k = 0; k < kN; ++k) sum += d[k];
     const float sign = ElectedSign(sum);
     for (size_t k = 0; k < kN; ++k) {
-      AddAgreeing(d[k][i], weights[k], sign, mixed, divisor);
+      AddAgreeing(d[k], weights[k], sign, mixed, divisor);
     }
     if constexpr (kIsNormalized) mixed = OverNonZero(mixed, divisor);
     out[i] = factor * mixed + base[i];
   }
 }
 
-template <bool kIsNormalized>
-CAIRN_INLINE void AddAgreeingBody(const float* const* d, const float* weights,
+template <bool kIsNormalized, typename Deltas>
+CAIRN_INLINE void AddAgreeingBody(const Deltas& d, const float* weights,
                                   size_t n, const float* base, float factor,
                                   float* out, size_t count) {
   switch (n) {
@@ -318,23 +335,23 @@ CAIRN_INLINE void AddAgreeingBody(const float* const* d, const float* weights,
   constexpr size_t kStrip = 256;
   for (size_t begin = 0; begin < count; begin += kStrip) {
     const size_t strip = std::min(kStrip, count - begin);
+    const float* from = base + begin;
     float sign[kStrip] = {}, mixed[kStrip] = {}, divisor[kStrip] = {};
     for (size_t k = 0; k < n; ++k) {
-      const float* values = d[k] + begin;
-      for (size_t i = 0; i < strip; ++i) sign[i] += values[i];
+      for (size_t i = 0; i < strip; ++i) sign[i] += d(k, begin + i, from[i]);
     }
     for (size_t i = 0; i < strip; ++i) sign[i] = ElectedSign(sign[i]);
     for (size_t k = 0; k < n; ++k) {
-      const float* values = d[k] + begin;
       const float weight = weights[k];
       for (size_t i = 0; i < strip; ++i) {
-        AddAgreeing(values[i], weight, sign[i], mixed[i], divisor[i]);
+        AddAgreeing(d(k, begin + i, from[i]), weight, sign[i], mixed[i],
+                    divisor[i]);
       }
     }
     for (size_t i = 0; i < strip; ++i) {
       const float value =
           kIsNormalized ? OverNonZero(mixed[i], divisor[i]) : mixed[i];
-      out[begin + i] = factor * value + base[begin + i];
+      out[begin + i] = factor * value + from[i];
     }
   }
 }
@@ -346,10 +363,24 @@ CAIRN_VECTOR_CLONES void AddAgreeingDeltas(const float* const* d,
                                            bool is_normalized,
                                            const float* base, float factor,
                                            float* out, size_t count) {
+  const GivenDeltas deltas{d};
   if (is_normalized) {
-    AddAgreeingBody<true>(d, weights, n, base, factor, out, count);
+    AddAgreeingBody<true>(deltas, weights, n, base, factor, out, count);
   } else {
-    AddAgreeingBody<false>(d, weights, n, base, factor, out, count);
+    AddAgreeingBody<false>(deltas, weights, n, base, factor, out, count);
+  }
+}
+
+CAIRN_VECTOR_CLONES void AddAgreeingTaskVectors(const float* const* a,
+                                                const float* weights, size_t n,
+                                                bool is_normalized,
+                                                const float* base, float factor,
+                                                float* out, size_t count) {
+  const TaskVectorDeltas deltas{a, weights};
+  if (is_normalized) {
+    AddAgreeingBody<true>(deltas, weights, n, base, factor, out, count);
+  } else {
+    AddAgreeingBody<false>(deltas, weights, n, base, factor, out, count);
   }
 }
 

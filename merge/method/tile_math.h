@@ -58,6 +58,11 @@ void AddAgreeingDeltas(const float* const* d, const float* weights, size_t n,
                        bool is_normalized, const float* base, float factor,
                        float* out, size_t count);
 
+// The same of the deltas weights[k] * (a[k] - base).
+void AddAgreeingTaskVectors(const float* const* a, const float* weights,
+                            size_t n, bool is_normalized, const float* base,
+                            float factor, float* out, size_t count);
+
 // The part of deltas on which inputs agree when signs are elected by them as
 // they are, before their weights: mixed is the weighted sum of those of the
 // elected sign over their number.

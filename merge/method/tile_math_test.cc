@@ -102,5 +102,31 @@ TEST(TileMathTest, AgreeingOfFewIsThatOfManyWithZeros) {
   }
 }
 
+TEST(TileMathTest, AgreeingTaskVectorsAreThoseOfTheirDeltas) {
+  constexpr size_t kCount = 611;
+  for (size_t n = 1; n <= 6; ++n) {
+    const auto rows = Rows(n + 1, kCount);
+    const float* base = rows[n].data();
+    std::vector<std::vector<float>> taus(n, std::vector<float>(kCount));
+    std::vector<const float*> a, d;
+    std::vector<float> weights;
+    for (size_t k = 0; k < n; ++k) {
+      weights.push_back(0.3f + 0.1f * static_cast<float>(k));
+      Subtract(rows[k].data(), base, taus[k].data(), kCount);
+      Scale(weights[k], taus[k].data(), taus[k].data(), kCount);
+      a.push_back(rows[k].data());
+      d.push_back(taus[k].data());
+    }
+    for (const bool is_normalized : {true, false}) {
+      std::vector<float> got(kCount), want(kCount);
+      AddAgreeingTaskVectors(a.data(), weights.data(), n, is_normalized, base,
+                             0.7f, got.data(), kCount);
+      AddAgreeingDeltas(d.data(), weights.data(), n, is_normalized, base, 0.7f,
+                        want.data(), kCount);
+      EXPECT_EQ(got, want) << n;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace cairn

@@ -373,8 +373,60 @@ def put_tokenizers():
     put("tokenizer_fuzzer", "config", json.dumps(bpe | {"added_tokens_decoder": {"2": {"content": "<s>"}}}))
 
 
+def put_records():
+    record = {
+        "formatVersion": 2, "codeVersion": "cairn-merge-3", "directory": "/models", "seed": 7,
+        "inputs": [{"model": "a", "content": "xxh3:1"}], "digest": BASE, "tensors": {"w": "0" * 64},
+    }
+    recipe = {"recipeFile": "r.yaml", "recipe": "merge_method: linear\n", "profile": "mergekit"}
+    put("merge_record_fuzzer", "recipe", json.dumps(record | recipe))
+    put("merge_record_fuzzer", "adapters", json.dumps(record | {"base": "b", "adapters": [{"path": "p", "weight": 0.5}]}))
+    put("merge_record_fuzzer", "number_for_text", json.dumps(record | {"recipe": 3}))
+
+
+def put_model_configs():
+    sizes = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+    llama = sizes | {"num_key_value_heads": 1, "rms_norm_eps": 1e-6, "max_position_embeddings": 16}
+    yarn = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 8}
+    longrope = {"type": "longrope", "short_factor": [1.0, 1.0], "long_factor": [2.0, 2.0], "original_max_position_embeddings": 8}
+    labels = {"id2label": {"0": "no", "1": "yes"}}
+    for name, architecture, keys in [
+        ("llama3", "LlamaForCausalLM", llama | {"rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8}}),
+        ("yarn", "Qwen2ForCausalLM", llama | {"rope_scaling": yarn, "use_sliding_window": True, "sliding_window": 4}),
+        ("longrope", "Phi3ForCausalLM", llama | {"rope_scaling": longrope, "pad_token_id": 0}),
+        ("mistral", "MistralForCausalLM", llama | {"sliding_window": 4, "head_dim": 4}),
+        ("qwen3", "Qwen3ForCausalLM", llama | {"head_dim": 4, "layer_types": ["full_attention", "sliding_attention"]}),
+        ("gemma2", "Gemma2ForCausalLM", llama | {
+            "head_dim": 4, "query_pre_attn_scalar": 4, "sliding_window": 4, "attn_logit_softcapping": 50.0,
+            "final_logit_softcapping": 30.0, "hidden_activation": "gelu_pytorch_tanh"}),
+        ("smollm3", "SmolLM3ForCausalLM", llama | {"no_rope_layers": [1, 0], "rope_theta": 5e4}),
+        ("gpt2", "GPT2LMHeadModel", {"vocab_size": 8, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 16}),
+        ("neox", "GPTNeoXForCausalLM", sizes | {"rotary_pct": 0.5, "use_parallel_residual": True}),
+        ("opt", "OPTForCausalLM", sizes | {"ffn_dim": 12, "word_embed_proj_dim": 8, "do_layer_norm_before": True}),
+        ("bert", "BertForSequenceClassification", sizes | labels | {"type_vocab_size": 2, "max_position_embeddings": 16}),
+        ("roberta", "RobertaForSequenceClassification", sizes | labels | {"pad_token_id": 1, "max_position_embeddings": 18}),
+        ("distilbert", "DistilBertForSequenceClassification", labels | {
+            "vocab_size": 8, "dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 12, "max_position_embeddings": 16}),
+        ("t5", "T5ForConditionalGeneration", {
+            "vocab_size": 8, "d_model": 8, "d_kv": 4, "d_ff": 12, "num_layers": 2, "num_heads": 2,
+            "feed_forward_proj": "gated-gelu", "decoder_start_token_id": 0, "eos_token_id": 1}),
+        ("vit", "ViTForImageClassification", sizes | labels | {"image_size": 4, "patch_size": 2, "num_channels": 3}),
+        ("clip", "CLIPModel", {
+            "projection_dim": 4, "text_config": sizes | {"max_position_embeddings": 16, "eos_token_id": 2},
+            "vision_config": sizes | {"image_size": 4, "patch_size": 2}}),
+        ("unknown", "MambaForCausalLM", sizes),
+    ]:
+        put("model_config_fuzzer", name, json.dumps({"architectures": [architecture]} | keys))
+    put("model_config_fuzzer", "by_type", json.dumps(llama | {"model_type": "llama"}))
+    put("model_config_fuzzer", "deep", '{"architectures":["LlamaForCausalLM"],"x":' + "[" * 7000 + "]" * 7000 + "}")
+
+
 def main():
     put_adapters()
+    put_records()
+    put_model_configs()
     put_statistics()
     put_tokenizers()
     put_streams()
