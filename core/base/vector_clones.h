@@ -12,6 +12,14 @@
 #define CAIRN_VECTOR_CLONES
 #endif
 
+// Before a loop: no step reads what an earlier one writes, so that several may
+// be taken at once. Other compilers than gcc have to find out.
+#if defined(__GNUC__) && !defined(__clang__)
+#define CAIRN_IVDEP _Pragma("GCC ivdep")
+#else
+#define CAIRN_IVDEP
+#endif
+
 namespace cairn {
 
 // Of what was compiled by hand for each width of vectors, what suits this

@@ -51,12 +51,6 @@ class AdapterReader {
         vocabulary_(vocabulary) {}
 
   absl::StatusOr<AdapterPlan> Read() {
-    if (file_.header->tensors().empty()) {
-      return ReasonedError(
-          absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
-          absl::StrCat(kAdapterWeightsFile, ": has no tensors"),
-          {{"file", kAdapterWeightsFile}});
-    }
     for (const TensorEntry& entry : file_.header->tensors()) {
       CAIRN_RETURN_IF_ERROR(contents_.Add(entry));
     }
@@ -70,6 +64,12 @@ class AdapterReader {
       CAIRN_RETURN_IF_ERROR(AddModule(name, module));
     }
     CAIRN_RETURN_IF_ERROR(Untie());
+    if (plan_.tensors.empty()) {
+      return ReasonedError(absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
+                           absl::StrCat(kAdapterWeightsFile,
+                                        ": has no tensors that change a model"),
+                           {{"file", kAdapterWeightsFile}});
+    }
     return std::move(plan_);
   }
 

@@ -130,9 +130,17 @@ class Evaluation {
       CAIRN_ASSIGN_OR_RETURN(reports.emplace_back().report, Score());
       return reports;
     }
-    const bool is_labelled = flags_.adapters.size() > 1;
+    std::vector<AdaptedModel> adapted;
     for (const std::string& adapter : flags_.adapters) {
-      absl::StatusOr<SplitReport> report = ScoreAdapter(adapter);
+      auto opened = OpenAdapters(base_, {{.directory = adapter}});
+      if (!opened.ok()) return AboutAdapter(opened.status(), adapter);
+      adapted.push_back(*std::move(opened));
+    }
+    const bool is_labelled = adapted.size() > 1;
+    if (is_labelled) ShareWhatNoneChanges(adapted);
+    for (size_t i = 0; i < adapted.size(); ++i) {
+      const std::string& adapter = flags_.adapters[i];
+      absl::StatusOr<SplitReport> report = ScoreAdapted(adapted[i]);
       if (!report.ok()) return AboutAdapter(report.status(), adapter);
       reports.push_back({is_labelled ? adapter : "", *std::move(report)});
     }
@@ -170,9 +178,17 @@ class Evaluation {
     return EvaluateTask(*model_, suite_, split_, *task_, options);
   }
 
-  absl::StatusOr<SplitReport> ScoreAdapter(const std::string& directory) {
-    CAIRN_ASSIGN_OR_RETURN(const AdaptedModel adapted,
-                           OpenAdapters(base_, {{.directory = directory}}));
+  void ShareWhatNoneChanges(const std::vector<AdaptedModel>& adapted) {
+    std::vector<std::string> changed;
+    for (const AdaptedModel& one : adapted) {
+      for (const auto& [name, effect] : one.effects.effects) {
+        changed.push_back(name);
+      }
+    }
+    model_->ShareLayers(model_->LayersBefore(changed));
+  }
+
+  absl::StatusOr<SplitReport> ScoreAdapted(const AdaptedModel& adapted) {
     ParameterPatch patch(*model_);
     CAIRN_RETURN_IF_ERROR(ApplyEffects(adapted.effects, *base_.checkpoint(),
                                        flags_.threads, patch));

@@ -39,7 +39,7 @@ class InterruptGuard {
   InterruptGuard() {
     struct sigaction action = {};
     action.sa_handler = [](int) { is_interrupted.store(true); };
-    action.sa_flags = SA_RESTART | SA_RESETHAND;
+    action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND);
     sigaction(SIGINT, &action, &interrupt_);
     sigaction(SIGTERM, &action, &terminate_);
   }

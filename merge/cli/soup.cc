@@ -6,6 +6,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 #include <string>
 #include <utility>
@@ -134,7 +135,18 @@ class SoupKitchen {
     if (frame_ == nullptr) frame_ = sources_.front();
     CAIRN_ASSIGN_OR_RETURN(model_, LoadModel(*frame_->checkpoint(), options));
     CAIRN_ASSIGN_OR_RETURN(task_, OpenTask(suite_, split_, *model_));
-    return CheckShapes();
+    CAIRN_RETURN_IF_ERROR(CheckShapes());
+    return flags_.base.empty() ? absl::OkStatus() : ShareWhatNoneChanges();
+  }
+
+  absl::Status ShareWhatNoneChanges() {
+    std::vector<size_t> all(flags_.adapters.size());
+    std::iota(all.begin(), all.end(), size_t{0});
+    CAIRN_ASSIGN_OR_RETURN(const ModelEffects effects, EffectsOf(all));
+    std::vector<std::string> changed;
+    for (const auto& [name, effect] : effects.effects) changed.push_back(name);
+    model_->ShareLayers(model_->LayersBefore(changed));
+    return absl::OkStatus();
   }
 
   static absl::StatusOr<std::shared_ptr<const ModelSource>> OpenSource(

@@ -55,7 +55,7 @@ CAIRN_INLINE void CombineFew(const ElementwiseRange& range, float* out,
   const float* base = range.base;
   const float factor = range.rule.factor;
   const size_t count = range.count;
-#pragma GCC ivdep
+  CAIRN_IVDEP
   for (size_t i = 0; i < count; ++i) {
     float tau[kN];
     for (size_t k = 0; k < kN; ++k) tau[k] = inputs[k][i] - base[i];

@@ -16,7 +16,7 @@ template <size_t kN>
 CAIRN_INLINE void SumFewRam(const float* const* inputs, const float* base,
                             const float* factors, float epsilon, float* out,
                             size_t count) {
-#pragma GCC ivdep
+  CAIRN_IVDEP
   for (size_t i = 0; i < count; ++i) {
     float users = 0, shared = 0, unique = 0;
     for (size_t k = 0; k < kN; ++k) {

@@ -26,7 +26,7 @@ CAIRN_INLINE BoundCounts KeepBetweenBody(int32_t first, int32_t last,
                                          float weight, float* out,
                                          size_t count) {
   uint32_t equal_low = 0, equal_high = 0;
-#pragma GCC ivdep
+  CAIRN_IVDEP
   for (size_t i = 0; i < count; ++i) {
     const float value = kIsPlain ? values[i] : values[i] - base[i];
     const uint32_t bits = std::bit_cast<uint32_t>(value);

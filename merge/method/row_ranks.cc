@@ -40,7 +40,7 @@ size_t DecideFrom(size_t begin, uint32_t always, uint32_t never,
     const uint32_t word = words[i];
     undecided[n] = static_cast<uint32_t>(i);
     undecided_words[n] = word;
-    n += (word >= always) & (word < never) ? 1u : 0u;
+    n += ((word >= always) & (word < never)) ? 1u : 0u;
     words[i] = word < always ? 1u : 0u;
   }
   return n;
@@ -296,7 +296,7 @@ size_t RankedChooser::DecideByBins(size_t count, uint32_t* words) {
     words[i] = first >= needed ? 1u : 0u;
     undecided_[n] = i;
     needed_[n] = needed;
-    n += (first < needed) & (last > needed) ? 1u : 0u;
+    n += ((first < needed) & (last > needed)) ? 1u : 0u;
   }
   return n;
 }

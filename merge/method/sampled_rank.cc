@@ -46,7 +46,7 @@ Counts CountPortable(const float* values, size_t count, uint32_t low,
     counts.equal_low += bits == low ? 1u : 0u;
     counts.equal_high += bits == high ? 1u : 0u;
     near[counts.near] = bits;
-    counts.near += (bits > low) & (bits < high) ? 1u : 0u;
+    counts.near += ((bits > low) & (bits < high)) ? 1u : 0u;
   }
   return counts;
 }

@@ -217,7 +217,7 @@ template <size_t kN>
 CAIRN_INLINE void AddFewTaskVectors(const float* const* a, const float* weights,
                                     const float* base, float factor, float* out,
                                     size_t count) {
-#pragma GCC ivdep
+  CAIRN_IVDEP
   for (size_t i = 0; i < count; ++i) {
     const float from = base[i];
     float sum = 0;
@@ -300,7 +300,7 @@ template <size_t kN, bool kIsNormalized, typename Deltas>
 CAIRN_INLINE void AddFewAgreeing(const Deltas& deltas, const float* weights,
                                  const float* base, float factor, float* out,
                                  size_t count) {
-#pragma GCC ivdep
+  CAIRN_IVDEP
   for (size_t i = 0; i < count; ++i) {
     float d[kN];
     float sum = 0, mixed = 0, divisor = 0;

@@ -65,6 +65,7 @@ Gpt2::Gpt2(const Gpt2Config& config)
   embeddings_ = body.Tensor("wte.weight", {vocab_size(), hidden});
   positions_ = body.Tensor("wpe.weight", {longest_input(), hidden});
   for (int64_t i = 0; i < config.layers; ++i) {
+    MarkLayer();
     const ParameterScope scope = body.Under("h", i);
     const ParameterScope attention = scope.Under("attn");
     const ParameterScope mlp = scope.Under("mlp");
@@ -79,6 +80,7 @@ Gpt2::Gpt2(const Gpt2Config& config)
          .down = mlp.MakeConv1d("c_proj", config.inner, hidden),
          .scale = by_layer * (config.scales_scores ? 1 / by_dim : 1.0)});
   }
+  MarkLayer();
   final_norm_ = body.MakeLayerNorm("ln_f", hidden, config.epsilon);
   head_ = config.has_head ? root.Tensor(kHead, {vocab_size(), hidden})
                           : embeddings_;
@@ -98,16 +100,17 @@ at::Tensor Gpt2::RunAttention(const Layer& layer, const at::Tensor& x,
 
 at::Tensor Gpt2::RunLayers(const at::Tensor& ids, Memory* memory) const {
   const int64_t past = memory == nullptr ? 0 : memory->length;
-  if (memory != nullptr) memory->layers.resize(layers_.size());
-  at::Tensor x =
-      Embed(*embeddings_, ids) + positions_->narrow(0, past, ids.size(1));
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  const auto embed = [&] {
+    return Embed(*embeddings_, ids) + positions_->narrow(0, past, ids.size(1));
+  };
+  const auto run = [&](size_t i, const at::Tensor& before,
+                       Memory::Layer* seen) -> at::Tensor {
     const Layer& layer = layers_[i];
-    x = x + RunAttention(layer, layer.attention_norm(x),
-                         memory == nullptr ? nullptr : &memory->layers[i]);
-    x = x + layer.down(config_.activation(layer.up(layer.mlp_norm(x))));
-  }
-  return final_norm_(x);
+    const at::Tensor x =
+        before + RunAttention(layer, layer.attention_norm(before), seen);
+    return x + layer.down(config_.activation(layer.up(layer.mlp_norm(x))));
+  };
+  return final_norm_(RunStack(ids, memory, embed, run));
 }
 
 }  // namespace

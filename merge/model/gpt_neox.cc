@@ -69,6 +69,7 @@ GptNeoX::GptNeoX(const GptNeoXConfig& config)
   const ParameterScope root(table_, ""), body = root.Under("gpt_neox");
   embeddings_ = body.Tensor("embed_in.weight", {vocab_size(), hidden});
   for (int64_t i = 0; i < config.layers; ++i) {
+    MarkLayer();
     const ParameterScope scope = body.Under("layers", i);
     const ParameterScope attention = scope.Under("attention");
     const ParameterScope mlp = scope.Under("mlp");
@@ -86,6 +87,7 @@ GptNeoX::GptNeoX(const GptNeoXConfig& config)
          .down = mlp.MakeLinear("dense_4h_to_h", config.inner, hidden,
                                 Bias::kOne)});
   }
+  MarkLayer();
   final_norm_ = body.MakeLayerNorm("final_layer_norm", hidden, config.epsilon);
   head_ = config.has_head ? root.Tensor(kHead, {vocab_size(), hidden})
                           : embeddings_;
@@ -112,19 +114,18 @@ at::Tensor GptNeoX::RunLayers(const at::Tensor& ids, Memory* memory) const {
       MakeRopeTable(config_.rope, config_.rope.RotaryDim(config_.head_dim()),
                     config_.positions, past + ids.size(1), device()),
       past, ids.size(1));
-  if (memory != nullptr) memory->layers.resize(layers_.size());
-  at::Tensor x = Embed(*embeddings_, ids);
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  const auto embed = [&] { return Embed(*embeddings_, ids); };
+  const auto run = [&](size_t i, const at::Tensor& x,
+                       Memory::Layer* seen) -> at::Tensor {
     const Layer& layer = layers_[i];
     const at::Tensor attended =
-        RunAttention(layer, layer.attention_norm(x), rope,
-                     memory == nullptr ? nullptr : &memory->layers[i]);
+        RunAttention(layer, layer.attention_norm(x), rope, seen);
     const at::Tensor mlp_input = config_.is_parallel ? x : x + attended;
     const at::Tensor out =
         layer.down(config_.activation(layer.up(layer.mlp_norm(mlp_input))));
-    x = config_.is_parallel ? out + attended + x : out + mlp_input;
-  }
-  return final_norm_(x);
+    return config_.is_parallel ? out + attended + x : out + mlp_input;
+  };
+  return final_norm_(RunStack(ids, memory, embed, run));
 }
 
 }  // namespace

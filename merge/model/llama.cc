@@ -64,9 +64,11 @@ Llama::Llama(const LlamaConfig& config, bool has_head)
   embeddings_ =
       body.Tensor("embed_tokens.weight", {vocab_size(), config_.hidden_size});
   for (size_t i = 0; i < config_.layers.size(); ++i) {
+    MarkLayer();
     layers_.push_back(
         MakeLayer(body.Under("layers", static_cast<int64_t>(i)), i));
   }
+  MarkLayer();
   final_norm_ = MakeNorm(body, "norm", config_.hidden_size);
   head_ = has_head_ ? root.Tensor(kHead, {vocab_size(), config_.hidden_size})
                     : embeddings_;
@@ -180,24 +182,23 @@ at::Tensor Llama::RunLayers(const at::Tensor& ids, Memory* memory) const {
       MakeRopeTable(config_.rope, config_.rope.RotaryDim(config_.head_dim),
                     config_.max_position_embeddings, length, device()),
       past, ids.size(1));
-  if (memory != nullptr) memory->layers.resize(layers_.size());
-  at::Tensor x = Embed(*embeddings_, ids);
-  if (config_.is_gemma) {
-    const double scale = std::sqrt(static_cast<double>(config_.hidden_size));
-    x = x * scale;
-  }
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  const auto embed = [&] {
+    const at::Tensor x = Embed(*embeddings_, ids);
+    if (!config_.is_gemma) return x;
+    return x * std::sqrt(static_cast<double>(config_.hidden_size));
+  };
+  const auto run = [&](size_t i, const at::Tensor& before,
+                       Memory::Layer* seen) -> at::Tensor {
     const Layer& layer = layers_[i];
     at::Tensor attended =
-        RunAttention(layer, layer.attention_norm(x), rope,
-                     memory == nullptr ? nullptr : &memory->layers[i]);
+        RunAttention(layer, layer.attention_norm(before), rope, seen);
     if (config_.has_post_norms) attended = layer.attention_post_norm(attended);
-    x = x + attended;
+    const at::Tensor x = before + attended;
     at::Tensor out = RunMlp(layer, layer.mlp_norm(x));
     if (config_.has_post_norms) out = layer.mlp_post_norm(out);
-    x = x + out;
-  }
-  return final_norm_(x);
+    return x + out;
+  };
+  return final_norm_(RunStack(ids, memory, embed, run));
 }
 
 at::Tensor Llama::RunHead(const at::Tensor& hidden) const {

@@ -76,6 +76,71 @@ TEST(LlamaTest, CopiesOfAMemoryGoOnApart) {
   EXPECT_TRUE(model->Hidden(SomeIds(3), &other)->equal(one));
 }
 
+// Changes a parameter behind the model's back.
+void Spoil(const Model& model, const std::string& name) {
+  model.parameters().find(name)->second.data().mul_(3);
+}
+
+TEST(SharedLayersTest, ComeBackForTheSameInputOnly) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  const at::Tensor known = SomeIds(20), other = SomeIds(21);
+  const at::Tensor want = *model->Hidden(known), before = *model->Hidden(other);
+  EXPECT_EQ(model->LayersBefore({kUp, "lm_head.weight"}), 1U);
+  model->ShareLayers(1);
+  EXPECT_TRUE(model->Hidden(known)->equal(want));
+  Memory memory, again;
+  EXPECT_TRUE(model->Hidden(known, &memory)->equal(want));
+  Spoil(*model, "model.layers.0.mlp.up_proj.weight");
+  EXPECT_TRUE(model->Hidden(known)->equal(want)) << "read anew";
+  EXPECT_TRUE(model->Hidden(known, &again)->equal(want)) << "read anew";
+  EXPECT_TRUE(again.layers[0].keys.equal(memory.layers[0].keys));
+  EXPECT_FALSE(model->Hidden(other)->equal(before)) << "not read";
+}
+
+TEST(SharedLayersTest, GiveTheBitsOfAModelThatSharesNothing) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  std::unique_ptr<Model> alone = model->ShallowCopy();
+  model->ShareLayers(1);
+  ASSERT_TRUE(model->Hidden(SomeIds(20)).ok());
+  std::unique_ptr<Model> copy = model->ShallowCopy();
+  const at::Tensor up = model->parameters().find(kUp)->second * 2;
+  ASSERT_EQ(copy->SetParameter(kUp, up), absl::OkStatus());
+  ASSERT_EQ(alone->SetParameter(kUp, up), absl::OkStatus());
+  EXPECT_TRUE(copy->language()
+                  ->Hidden(SomeIds(20))
+                  ->equal(*alone->language()->Hidden(SomeIds(20))));
+  // With a memory, keys and values of the shared layers come along.
+  for (int round = 0; round < 2; ++round) {
+    Memory shared, own;
+    ASSERT_TRUE(copy->language()->Hidden(SomeIds(20), &shared).ok());
+    ASSERT_TRUE(alone->language()->Hidden(SomeIds(20), &own).ok());
+    EXPECT_TRUE(copy->language()
+                    ->Hidden(SomeIds(5), &shared)
+                    ->equal(*alone->language()->Hidden(SomeIds(5), &own)));
+  }
+}
+
+TEST(SharedLayersTest, EndWithAParameterUpToThere) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  model->ShareLayers(1);
+  const at::Tensor before = *model->Hidden(SomeIds(20));
+  const std::string first = "model.layers.0.mlp.up_proj.weight";
+  EXPECT_EQ(model->LayersBefore({first, kUp}), 0U);
+  ASSERT_EQ(
+      model->SetParameter(first, model->parameters().find(first)->second * 2),
+      absl::OkStatus());
+  EXPECT_FALSE(model->Hidden(SomeIds(20))->equal(before));
+}
+
+TEST(SharedLayersTest, AreAllThatComeBeforeAParameter) {
+  std::unique_ptr<LanguageModel> model = MakeTinyLlama();
+  EXPECT_EQ(model->LayersBefore({}), 2U);
+  EXPECT_EQ(model->LayersBefore({"lm_head.weight"}), 2U);
+  EXPECT_EQ(model->LayersBefore({"model.norm.weight"}), 2U);
+  EXPECT_EQ(model->LayersBefore({kUp}), 1U);
+  EXPECT_EQ(model->LayersBefore({"model.embed_tokens.weight"}), 0U);
+}
+
 TEST(LlamaTest, GradientEqualsFiniteDifferences) {
   ParameterMap parameters = TinyParameters();
   at::Tensor up = parameters[kUp].clone().requires_grad_(true);

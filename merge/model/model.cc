@@ -2,15 +2,24 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/log.h"
 #include "core/base/status_macros.h"
+#include "merge/model/layer_cache.h"
 #include "merge/tensor/torch_bridge.h"
 
 namespace cairn {
+namespace {
+
+constexpr int64_t kSharedBytesMax = int64_t{1} << 30;
+
+}  // namespace
 
 bool Model::Ignores(absl::string_view tensor) const {
   if (parameters().find(tensor) != parameters().end()) return false;
@@ -25,7 +34,38 @@ bool Model::Ignores(absl::string_view tensor) const {
 std::unique_ptr<Model> Model::ShallowCopy() const {
   std::unique_ptr<Model> copy = MakeEmpty();
   CAIRN_CHECK(copy->Fill(parameters()).ok());
+  copy->shared_layers_ = shared_layers_;
   return copy;
+}
+
+absl::Status Model::SetParameter(absl::string_view name,
+                                 const at::Tensor& value) {
+  if (shared_layers_ != nullptr &&
+      LayersBefore({std::string(name)}) < shared_layers_->layers()) {
+    shared_layers_ = nullptr;
+  }
+  return table_.Set(name, value);
+}
+
+size_t Model::LayersBefore(const std::vector<std::string>& parameters) const {
+  const std::vector<ParameterSpec>& specs = parameter_specs();
+  size_t layers = marked_layers();
+  for (size_t at = 0; at < specs.size() && layers > 0; ++at) {
+    if (at >= layer_begins_[layers]) break;
+    if (std::find(parameters.begin(), parameters.end(), specs[at].name) ==
+        parameters.end()) {
+      continue;
+    }
+    while (layers > 0 && layer_begins_[layers] > at) --layers;
+  }
+  return layers;
+}
+
+void Model::ShareLayers(size_t layers) {
+  layers = std::min(layers, marked_layers());
+  shared_layers_ = layers == 0
+                       ? nullptr
+                       : std::make_shared<LayerCache>(layers, kSharedBytesMax);
 }
 
 at::ScalarType Model::dtype() const {
@@ -81,6 +121,45 @@ absl::StatusOr<at::Tensor> LanguageModel::Hidden(const at::Tensor& ids,
     if (memory != nullptr) memory->length += ids.size(1);
     return hidden;
   });
+}
+
+at::Tensor LanguageModel::RunStack(const at::Tensor& ids, Memory* memory,
+                                   EmbedIds embed, RunLayer run) const {
+  const size_t layers = marked_layers();
+  if (memory != nullptr) memory->layers.resize(layers);
+  // What follows on something read before is not kept: it hardly comes again.
+  LayerCache* cache = shared_layers();
+  if (ids.size(0) != 1 || (memory != nullptr && memory->length > 0)) {
+    cache = nullptr;
+  }
+  at::Tensor x;
+  size_t next = 0;
+  if (cache != nullptr) {
+    if (auto known = cache->Find(ids, memory != nullptr)) {
+      x = std::move(known->hidden);
+      next = cache->layers();
+      if (memory != nullptr) {
+        std::move(known->memory.begin(), known->memory.end(),
+                  memory->layers.begin());
+      }
+      cache = nullptr;  // nothing to add
+    }
+  }
+  if (!x.defined()) x = embed();
+  while (true) {
+    if (cache != nullptr && next == cache->layers()) {
+      LayerCache::Output output{.hidden = x, .memory = {}};
+      if (memory != nullptr) {
+        output.memory.assign(
+            memory->layers.begin(),
+            memory->layers.begin() + static_cast<std::ptrdiff_t>(next));
+      }
+      cache->Add(ids, std::move(output));
+    }
+    if (next == layers) return x;
+    x = run(next, x, memory == nullptr ? nullptr : &memory->layers[next]);
+    ++next;
+  }
 }
 
 absl::StatusOr<at::Tensor> LanguageModel::Logits(

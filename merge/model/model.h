@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -18,6 +19,7 @@ namespace cairn {
 class ImageClassifier;
 class ImageTextModel;
 class LanguageModel;
+class LayerCache;
 class TextClassifier;
 
 // A model that runs. Its parameters have one type, that of its arithmetic
@@ -62,13 +64,21 @@ class Model {
   absl::Status Fill(ParameterMap values) {
     return table_.Fill(std::move(values));
   }
-  absl::Status SetParameter(absl::string_view name, const at::Tensor& value) {
-    return table_.Set(name, value);
-  }
+  absl::Status SetParameter(absl::string_view name, const at::Tensor& value);
 
   // A model whose parameters can be replaced on their own; until then they
   // are shared with this one, which has its values.
   std::unique_ptr<Model> ShallowCopy() const;
+
+  // How many of a decoder's layers come before all of these parameters, as
+  // what lies before the layers does; 0 for other models.
+  size_t LayersBefore(const std::vector<std::string>& parameters) const;
+  // From now on what comes out of the first `layers` layers is kept by input,
+  // up to 1 GiB, which is 1,000 inputs of 128 tokens that are 2,048 wide, and
+  // taken from there when the input comes again: here and in copies, until
+  // one of their parameters up to there is set. 0: not any more. No result
+  // changes by it.
+  void ShareLayers(size_t layers);
 
   at::ScalarType dtype() const;
   at::Device device() const;
@@ -80,10 +90,20 @@ class Model {
   // The same model without values.
   virtual std::unique_ptr<Model> MakeEmpty() const = 0;
 
+  // A decoder calls it before it declares the parameters of each layer, and
+  // after the last. What comes before the layers is declared before them.
+  void MarkLayer() { layer_begins_.push_back(table_.specs().size()); }
+  size_t marked_layers() const {
+    return layer_begins_.empty() ? 0 : layer_begins_.size() - 1;
+  }
+  LayerCache* shared_layers() const { return shared_layers_.get(); }
+
   ParameterTable table_;
 
  private:
   const std::string architecture_;
+  std::vector<size_t> layer_begins_;  // in specs(); one more than layers
+  std::shared_ptr<LayerCache> shared_layers_;
 };
 
 // What is known of a vocabulary and the inputs over it.
@@ -157,6 +177,15 @@ class LanguageModel : public Model {
   virtual Memory RunEncoder(const at::Tensor& ids) const;
   virtual at::Tensor RunLayers(const at::Tensor& ids, Memory* memory) const = 0;
   virtual at::Tensor RunHead(const at::Tensor& hidden) const = 0;
+
+  // Runs the layers that were marked one after the other, the first on what
+  // `embed` gives, but for those whose output is shared. `memory` of a layer
+  // is null where nothing is remembered.
+  using EmbedIds = absl::FunctionRef<at::Tensor()>;
+  using RunLayer = absl::FunctionRef<at::Tensor(
+      size_t layer, const at::Tensor& x, Memory::Layer* memory)>;
+  at::Tensor RunStack(const at::Tensor& ids, Memory* memory, EmbedIds embed,
+                      RunLayer run) const;
 
  private:
   const Traits traits_;

@@ -81,8 +81,10 @@ Opt::Opt(const OptConfig& config)
                                    config.embedding, Bias::kNone);
   }
   for (int64_t i = 0; i < config.layers; ++i) {
+    MarkLayer();
     layers_.push_back(MakeLayer(body.Under("layers", i)));
   }
+  MarkLayer();
   if (config.has_final_norm) {
     final_norm_ =
         body.MakeLayerNorm("final_layer_norm", config.hidden, kEpsilon);
@@ -121,20 +123,25 @@ at::Tensor Opt::RunAttention(const Layer& layer, const at::Tensor& x,
 
 at::Tensor Opt::RunLayers(const at::Tensor& ids, Memory* memory) const {
   const int64_t past = memory == nullptr ? 0 : memory->length;
-  if (memory != nullptr) memory->layers.resize(layers_.size());
-  at::Tensor x = Embed(*embeddings_, ids);
-  if (project_in_.weight != nullptr) x = project_in_(x);
-  x = x + positions_->narrow(0, kPositionOffset + past, ids.size(1));
+  const auto embed = [&] {
+    at::Tensor x = Embed(*embeddings_, ids);
+    if (project_in_.weight != nullptr) x = project_in_(x);
+    return x + positions_->narrow(0, kPositionOffset + past, ids.size(1));
+  };
   const bool is_first = config_.normalizes_first;
-  for (size_t i = 0; i < layers_.size(); ++i) {
+  const auto run = [&](size_t i, const at::Tensor& before,
+                       Memory::Layer* seen) -> at::Tensor {
     const Layer& layer = layers_[i];
-    x = x + RunAttention(layer, is_first ? layer.attention_norm(x) : x,
-                         memory == nullptr ? nullptr : &memory->layers[i]);
+    at::Tensor x =
+        before + RunAttention(layer,
+                              is_first ? layer.attention_norm(before) : before,
+                              seen);
     if (!is_first) x = layer.attention_norm(x);
     const at::Tensor mlp_input = is_first ? layer.mlp_norm(x) : x;
     x = x + layer.down(config_.activation(layer.up(mlp_input)));
-    if (!is_first) x = layer.mlp_norm(x);
-  }
+    return is_first ? x : layer.mlp_norm(x);
+  };
+  at::Tensor x = RunStack(ids, memory, embed, run);
   if (config_.has_final_norm) x = final_norm_(x);
   return project_out_.weight == nullptr ? x : project_out_(x);
 }

@@ -1,10 +1,12 @@
 #include "merge/recipe/recipe.h"
 
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -20,6 +22,8 @@ namespace cairn {
 namespace {
 
 constexpr size_t kRecipeBytesMax = 1 << 20;
+// A document is a merge of whole models.
+constexpr int kDocumentsMax = 1000;
 constexpr size_t kSourcesMax = 4096;
 constexpr size_t kTokenRulesMax = 1 << 16;
 constexpr int64_t kMultipleMax = 1 << 20;
@@ -530,6 +534,44 @@ std::vector<std::string> ModelsOf(const Recipe& recipe) {
   return names;
 }
 
+namespace {
+
+// Sees documents pass.
+class DocumentCounter : public YAML::EventHandler {
+ public:
+  int count() const { return count_; }
+
+  void OnDocumentStart(const YAML::Mark&) override { ++count_; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+
+ private:
+  int count_ = 0;
+};
+
+// Of some texts that are no YAML the library reads documents without end, and
+// would keep them all.
+bool HasTooManyDocuments(const std::string& text) {
+  std::istringstream in(text);
+  YAML::Parser parser(in);
+  DocumentCounter counter;
+  while (parser.HandleNextDocument(counter)) {
+    if (counter.count() > kDocumentsMax) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<Recipe>> ParseRecipe(
     absl::string_view text, absl::string_view label, UnknownKeys unknown_keys,
     std::vector<std::string>& warnings) {
@@ -538,9 +580,16 @@ absl::StatusOr<std::vector<Recipe>> ParseRecipe(
                          absl::StrCat(label, ": a recipe has at most ",
                                       kRecipeBytesMax, " bytes"));
   }
+  const std::string yaml(text);
   std::vector<Recipe> recipes;
   try {
-    for (const YAML::Node& node : YAML::LoadAll(std::string(text))) {
+    if (HasTooManyDocuments(yaml)) {
+      return ReasonedError(
+          absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
+          absl::StrCat(label, ": is no YAML, or has more than ", kDocumentsMax,
+                       " documents"));
+    }
+    for (const YAML::Node& node : YAML::LoadAll(yaml)) {
       if (node.IsNull()) continue;
       RecipeReader reader(label, unknown_keys, warnings);
       CAIRN_ASSIGN_OR_RETURN(recipes.emplace_back(), reader.Read(node));

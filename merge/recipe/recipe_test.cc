@@ -107,6 +107,12 @@ TEST(RecipeTest, ReadsWhatIsSaidAboutTokens) {
   EXPECT_EQ(recipe.tokens[4].from, From::kNothing);
 }
 
+TEST(RecipeTest, EndsWithTextsThatTheYamlReaderNeverEnds) {
+  for (const char* text : {", 2], parma", "- a\n}"}) {
+    EXPECT_FALSE(Parse(text).ok()) << text;
+  }
+}
+
 TEST(RecipeTest, SaysWhatIsWrongAboutTokens) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"tokenizer: {pad_to_multiple_of: -1}\n", "pad_to_multiple_of"},

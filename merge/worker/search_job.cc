@@ -193,6 +193,17 @@ int RoundsOf(const v1::SearchSpec& spec) {
   return rounds;
 }
 
+// The tensors that any of the updates touches.
+std::vector<std::string> ChangedBy(const std::vector<JobUpdate>& updates) {
+  std::vector<std::string> names;
+  for (const JobUpdate& update : updates) {
+    for (const TouchedTensor& tensor : update.update->touched()) {
+      names.push_back(tensor.name);
+    }
+  }
+  return names;
+}
+
 absl::Status CheckSpec(const v1::SearchSpec& spec) {
   if (!spec.attribute()) return absl::OkStatus();
   if (!spec.lambdas().empty()) {
@@ -226,6 +237,7 @@ absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
       SuiteScorer scorer,
       SuiteScorer::Open(spec.suites(), *model, head.checkpoint.files(),
                         RoundsOf(spec), context));
+  model->ShareLayers(model->LayersBefore(ChangedBy(updates)));
   v1::SearchResult result;
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::SplitScores> base,
                          scorer.Score(*model, Which::kBaseUnknown, "the head"));
