@@ -1,12 +1,10 @@
 #include "merge/recipe/recipe.h"
 
-#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -17,6 +15,7 @@
 #include "core/base/status_util.h"
 #include "merge/method/tensor_method.h"
 #include "merge/recipe/named_templates.h"
+#include "merge/recipe/yaml_documents.h"
 
 namespace cairn {
 namespace {
@@ -534,44 +533,6 @@ std::vector<std::string> ModelsOf(const Recipe& recipe) {
   return names;
 }
 
-namespace {
-
-// Sees documents pass.
-class DocumentCounter : public YAML::EventHandler {
- public:
-  int count() const { return count_; }
-
-  void OnDocumentStart(const YAML::Mark&) override { ++count_; }
-  void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                       YAML::EmitterStyle::value) override {}
-  void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                  YAML::EmitterStyle::value) override {}
-  void OnMapEnd() override {}
-
- private:
-  int count_ = 0;
-};
-
-// Of some texts that are no YAML the library reads documents without end, and
-// would keep them all.
-bool HasTooManyDocuments(const std::string& text) {
-  std::istringstream in(text);
-  YAML::Parser parser(in);
-  DocumentCounter counter;
-  while (parser.HandleNextDocument(counter)) {
-    if (counter.count() > kDocumentsMax) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 absl::StatusOr<std::vector<Recipe>> ParseRecipe(
     absl::string_view text, absl::string_view label, UnknownKeys unknown_keys,
     std::vector<std::string>& warnings) {
@@ -583,7 +544,7 @@ absl::StatusOr<std::vector<Recipe>> ParseRecipe(
   const std::string yaml(text);
   std::vector<Recipe> recipes;
   try {
-    if (HasTooManyDocuments(yaml)) {
+    if (HasMoreDocuments(yaml, kDocumentsMax)) {
       return ReasonedError(
           absl::StatusCode::kInvalidArgument, "MALFORMED_FILE",
           absl::StrCat(label, ": is no YAML, or has more than ", kDocumentsMax,

@@ -332,8 +332,7 @@ class Aligner {
                                           ", and tokens take rows of it"));
       }
       found->models.push_back(model.source);
-      found->tensors.push_back(tensor == nullptr ? std::nullopt
-                                                 : std::make_optional(*tensor));
+      found->tensors.push_back(tensor);
     }
     return std::shared_ptr<const VocabularyTensors>(std::move(found));
   }

@@ -12,6 +12,10 @@ namespace {
 // Elements of the rows whose mean is taken that are read at once.
 constexpr int64_t kMeanTileElements = 1 << 18;
 
+struct LoadedTensors : VocabularyTensors {
+  std::vector<SourceTensor> own;
+};
+
 class AlignedEffect : public TensorEffect {
  public:
   AlignedEffect(std::shared_ptr<const VocabularyMap> map,
@@ -62,18 +66,24 @@ class AlignedEffect : public TensorEffect {
 
   int64_t memory_bytes() const override {
     int64_t bytes = map_->size * static_cast<int64_t>(sizeof(int32_t));
-    for (const auto& tensor : tensors_->tensors) {
-      if (tensor && tensor->effect) bytes += tensor->effect->memory_bytes();
+    for (const SourceTensor* tensor : tensors_->tensors) {
+      if (tensor != nullptr && tensor->effect != nullptr) {
+        bytes += tensor->effect->memory_bytes();
+      }
     }
     return bytes;
   }
 
   absl::StatusOr<Effect> Load() const override {
-    auto loaded = std::make_shared<VocabularyTensors>(*tensors_);
-    for (auto& tensor : loaded->tensors) {
-      if (tensor) {
-        CAIRN_ASSIGN_OR_RETURN(tensor, tensor->Loaded());
+    auto loaded = std::make_shared<LoadedTensors>();
+    loaded->models = tensors_->models;
+    loaded->own.reserve(tensors_->tensors.size());
+    for (const SourceTensor* tensor : tensors_->tensors) {
+      if (tensor != nullptr) {
+        CAIRN_ASSIGN_OR_RETURN(loaded->own.emplace_back(), tensor->Loaded());
+        tensor = &loaded->own.back();
       }
+      loaded->tensors.push_back(tensor);
     }
     return std::make_shared<AlignedEffect>(map_, std::move(loaded), model_);
   }
@@ -100,14 +110,14 @@ class AlignedEffect : public TensorEffect {
     if (donor.model == VocabularyMap::kZeros) return absl::OkStatus();
     if (donor.model >= 0) {
       const auto model = static_cast<size_t>(donor.model);
-      if (!tensors_->tensors[model]) return absl::OkStatus();
+      if (tensors_->tensors[model] == nullptr) return absl::OkStatus();
       return ReadRow(model, donor.row, column, out, raw);
     }
     std::vector<float> one(out.size());
     float count = 0;
     for (size_t m = 0; m < map_->rows.size(); ++m) {
       const int32_t own = map_->rows[m][at];
-      if (own < 0 || !tensors_->tensors[m]) continue;
+      if (own < 0 || tensors_->tensors[m] == nullptr) continue;
       CAIRN_RETURN_IF_ERROR(ReadRow(m, own, column, absl::MakeSpan(one), raw));
       for (size_t i = 0; i < one.size(); ++i) out[i] += one[i];
       ++count;
