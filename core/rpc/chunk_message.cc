@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/digest.h"
@@ -70,6 +71,26 @@ class SliceStream : public google::protobuf::io::ZeroCopyInputStream {
   int64_t passed_ = 0;
 };
 
+// The parser of messages takes no number of more bytes for a tag or a length,
+// the stream does.
+constexpr int kNumberBytesMax = 5;
+
+// The next tag; 0 at the end and for a broken one.
+uint32_t ReadTag(CodedInputStream& in) {
+  const int begin = in.CurrentPosition();
+  const uint32_t tag = in.ReadTag();
+  return in.CurrentPosition() - begin > kNumberBytesMax ? 0 : tag;
+}
+
+// False for a broken length.
+bool ReadLength(CodedInputStream& in, uint32_t& length) {
+  const int begin = in.CurrentPosition();
+  uint64_t wide = 0;
+  if (!in.ReadVarint64(&wide) || wide > INT32_MAX) return false;
+  length = static_cast<uint32_t>(wide);
+  return in.CurrentPosition() - begin <= kNumberBytesMax;
+}
+
 // Copies the value of a field that is not the chunk; false for a broken one.
 bool CopyField(CodedInputStream& in, uint32_t tag, CodedOutputStream& out) {
   out.WriteTag(tag);
@@ -86,7 +107,7 @@ bool CopyField(CodedInputStream& in, uint32_t tag, CodedOutputStream& out) {
       out.WriteLittleEndian64(wide);
       return true;
     case kLengthDelimited:
-      if (!in.ReadVarint32(&narrow)) return false;
+      if (!ReadLength(in, narrow)) return false;
       if (!in.ReadString(&bytes, static_cast<int>(narrow))) return false;
       out.WriteVarint32(narrow);
       out.WriteString(bytes);
@@ -110,7 +131,7 @@ absl::Status NoMessage(const grpc::ByteBuffer& wire,
 bool FindPieces(CodedInputStream& in, std::vector<absl::string_view>& pieces) {
   pieces.clear();
   uint32_t left = 0;
-  if (!in.ReadVarint32(&left)) return false;
+  if (!ReadLength(in, left)) return false;
   while (left > 0) {
     const void* data;
     int size;
@@ -157,7 +178,7 @@ absl::Status ParseBesideChunk(const grpc::ByteBuffer& wire, int chunk_field,
     CodedInputStream in(&stream);
     google::protobuf::io::StringOutputStream rest_stream(&rest);
     CodedOutputStream out(&rest_stream);
-    while (const uint32_t tag = in.ReadTag()) {
+    while (const uint32_t tag = ReadTag(in)) {
       const bool is_whole = tag == ChunkTag(chunk_field)
                                 ? FindPieces(in, chunk.pieces_)
                                 : CopyField(in, tag, out);
