@@ -54,8 +54,11 @@ absl::StatusOr<MergeRecordFile> MergeRecordFile::Parse(
                         : Json::parse(text.begin(), text.end(), nullptr, false);
   if (!json.is_object()) return damaged("it is not a JSON object");
   try {
-    if (json.at("formatVersion").get<int>() != kFormatVersion) {
+    if (json.at("formatVersion") != Json(kFormatVersion)) {
       return damaged(absl::StrCat("formatVersion is not ", kFormatVersion));
+    }
+    if (!json.at("seed").is_number_unsigned()) {
+      return damaged("seed is no integer from 0 on");
     }
     return FromJson(json);
   } catch (const nlohmann::json::exception& error) {

@@ -381,6 +381,7 @@ def put_records():
     recipe = {"recipeFile": "r.yaml", "recipe": "merge_method: linear\n", "profile": "mergekit"}
     put("merge_record_fuzzer", "recipe", json.dumps(record | recipe))
     put("merge_record_fuzzer", "adapters", json.dumps(record | {"base": "b", "adapters": [{"path": "p", "weight": 0.5}]}))
+    put("merge_record_fuzzer", "seed_past_all", json.dumps(record | recipe | {"seed": 6e139}))
     put("merge_record_fuzzer", "number_for_text", json.dumps(record | {"recipe": 3}))
 
 
