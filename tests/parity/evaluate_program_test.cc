@@ -6,11 +6,16 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/time/time.h"
 #include "core/base/file.h"
+#include "core/tensor/byte_source.h"
+#include "core/tensor/safetensors.h"
 #include "tests/support/process.h"
 
 namespace cairn {
@@ -50,6 +55,47 @@ class EvaluateProgram : public ::testing::Test {
                                       rows_};
     flags.insert(flags.end(), more.begin(), more.end());
     return Run(flags);
+  }
+
+  // The second layer's part of a LoRA in F32, its B times `factor`.
+  std::string MakeUpperAdapter(const fs::path& lora, const std::string& name,
+                               float factor) {
+    constexpr char kWeights[] = "adapter_model.safetensors";
+    const fs::path out = scratch_ / name;
+    fs::create_directory(out);
+    fs::copy(lora / "adapter_config.json", out);
+    const auto source = *OpenFileSource(lora / kWeights);
+    const auto header = *SafetensorsHeader::Read(*source, kWeights);
+    std::vector<TensorSpec> kept;
+    for (const TensorEntry& entry : header.tensors()) {
+      if (absl::StrContains(entry.name, "layers.1.")) kept.push_back(entry);
+    }
+    auto writer = *SafetensorsWriter::Create(out / kWeights, kept, {});
+    for (const TensorEntry& entry : header.tensors()) {
+      if (!absl::StrContains(entry.name, "layers.1.")) continue;
+      EXPECT_EQ(entry.dtype, DType::kF32);
+      std::vector<float> values(static_cast<size_t>(entry.elements()));
+      const absl::Span<char> bytes(reinterpret_cast<char*>(values.data()),
+                                   values.size() * sizeof(float));
+      EXPECT_TRUE(source->ReadAt(entry.begin, bytes).ok());
+      if (absl::StrContains(entry.name, "lora_B")) {
+        for (float& value : values) value *= factor;
+      }
+      EXPECT_TRUE(writer->Write(entry.name, 0, bytes).ok());
+    }
+    EXPECT_TRUE(std::move(*writer).Finish().ok());
+    return out;
+  }
+
+  // Without the names of adapters, which only rows of several have.
+  static std::vector<Json> RowsOf(const std::string& text) {
+    std::vector<Json> rows;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      rows.push_back(Json::parse(line));
+      rows.back().erase("adapter");
+    }
+    return rows;
   }
 
   void ExpectRefused(const testing::ProcessResult& run, int code,
@@ -103,6 +149,25 @@ TEST_F(EvaluateProgram, ScoresSeveralAdaptersOnOneBase) {
   }
   const testing::ProcessResult base = Score();
   EXPECT_NE(Json::parse(base.out)["value"], items[0]["value"]);
+}
+
+// Adapters that leave the first layer alone share what comes out of it.
+TEST_F(EvaluateProgram, AdaptersOfUpperLayersScoreTogetherAsAlone) {
+  const fs::path lora = scratch_ / "lora";
+  const std::vector<std::string> adapters = {MakeUpperAdapter(lora, "upper", 1),
+                                             MakeUpperAdapter(lora, "more", -3),
+                                             lora};
+  for (const size_t count : {size_t{2}, size_t{3}}) {
+    std::vector<std::string> flags;
+    std::string alone;
+    for (size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(Score({"--adapter", adapters[i]}).code, 0) << adapters[i];
+      alone += *ReadFile(rows_);
+      flags.insert(flags.end(), {"--adapter", adapters[i]});
+    }
+    ASSERT_EQ(Score(flags).code, 0);
+    EXPECT_EQ(RowsOf(*ReadFile(rows_)), RowsOf(alone)) << count;
+  }
 }
 
 TEST_F(EvaluateProgram, UsageIsExitTwoAndNamesTheFlag) {
