@@ -15,11 +15,6 @@
 #include "merge/tensor/torch_bridge.h"
 
 namespace cairn {
-namespace {
-
-constexpr int64_t kSharedBytesMax = int64_t{1} << 30;
-
-}  // namespace
 
 bool Model::Ignores(absl::string_view tensor) const {
   if (parameters().find(tensor) != parameters().end()) return false;
@@ -61,11 +56,10 @@ size_t Model::LayersBefore(const std::vector<std::string>& parameters) const {
   return layers;
 }
 
-void Model::ShareLayers(size_t layers) {
+void Model::ShareLayers(size_t layers, int64_t bytes_max) {
   layers = std::min(layers, marked_layers());
-  shared_layers_ = layers == 0
-                       ? nullptr
-                       : std::make_shared<LayerCache>(layers, kSharedBytesMax);
+  shared_layers_ =
+      layers == 0 ? nullptr : std::make_shared<LayerCache>(layers, bytes_max);
 }
 
 at::ScalarType Model::dtype() const {

@@ -74,11 +74,12 @@ class Model {
   // what lies before the layers does; 0 for other models.
   size_t LayersBefore(const std::vector<std::string>& parameters) const;
   // From now on what comes out of the first `layers` layers is kept by input,
-  // up to 1 GiB, which is 1,000 inputs of 128 tokens that are 2,048 wide, and
-  // taken from there when the input comes again: here and in copies, until
-  // one of their parameters up to there is set. 0: not any more. No result
-  // changes by it.
-  void ShareLayers(size_t layers);
+  // up to `bytes_max`, and taken from there when the input comes again: here
+  // and in copies, until one of their parameters up to there is set. 0: not
+  // any more. No result changes by it.
+  void ShareLayers(size_t layers, int64_t bytes_max = kSharedBytes);
+  // 1,000 inputs of 128 tokens that are 2,048 wide, in F32.
+  static constexpr int64_t kSharedBytes = int64_t{1} << 30;
 
   at::ScalarType dtype() const;
   at::Device device() const;

@@ -3,6 +3,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -237,7 +238,9 @@ absl::StatusOr<v1::SearchResult> RunSearchJob(const v1::SearchSpec& spec,
       SuiteScorer scorer,
       SuiteScorer::Open(spec.suites(), *model, head.checkpoint.files(),
                         RoundsOf(spec), context));
-  model->ShareLayers(model->LayersBefore(ChangedBy(updates)));
+  // Little enough to fit beside the model and the merge.
+  model->ShareLayers(model->LayersBefore(ChangedBy(updates)),
+                     std::min(Model::kSharedBytes, context.memory_bytes / 16));
   v1::SearchResult result;
   CAIRN_ASSIGN_OR_RETURN(std::vector<v1::SplitScores> base,
                          scorer.Score(*model, Which::kBaseUnknown, "the head"));
