@@ -4,6 +4,7 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -130,17 +131,12 @@ class Evaluation {
       CAIRN_ASSIGN_OR_RETURN(reports.emplace_back().report, Score());
       return reports;
     }
-    std::vector<AdaptedModel> adapted;
-    for (const std::string& adapter : flags_.adapters) {
-      auto opened = OpenAdapters(base_, {{.directory = adapter}});
-      if (!opened.ok()) return AboutAdapter(opened.status(), adapter);
-      adapted.push_back(*std::move(opened));
+    const bool is_labelled = flags_.adapters.size() > 1;
+    if (is_labelled) {
+      CAIRN_RETURN_IF_ERROR(ShareWhatNoneChanges());
     }
-    const bool is_labelled = adapted.size() > 1;
-    if (is_labelled) ShareWhatNoneChanges(adapted);
-    for (size_t i = 0; i < adapted.size(); ++i) {
-      const std::string& adapter = flags_.adapters[i];
-      absl::StatusOr<SplitReport> report = ScoreAdapted(adapted[i]);
+    for (const std::string& adapter : flags_.adapters) {
+      absl::StatusOr<SplitReport> report = ScoreAdapter(adapter);
       if (!report.ok()) return AboutAdapter(report.status(), adapter);
       reports.push_back({is_labelled ? adapter : "", *std::move(report)});
     }
@@ -178,17 +174,24 @@ class Evaluation {
     return EvaluateTask(*model_, suite_, split_, *task_, options);
   }
 
-  void ShareWhatNoneChanges(const std::vector<AdaptedModel>& adapted) {
-    std::vector<std::string> changed;
-    for (const AdaptedModel& one : adapted) {
-      for (const auto& [name, effect] : one.effects.effects) {
-        changed.push_back(name);
+  // Opens every adapter once before the first is scored, and none for longer,
+  // so that any number of them stays below the limit of open files.
+  absl::Status ShareWhatNoneChanges() {
+    std::set<std::string> changed;
+    for (const std::string& adapter : flags_.adapters) {
+      const auto adapted = OpenAdapters(base_, {{.directory = adapter}});
+      if (!adapted.ok()) return AboutAdapter(adapted.status(), adapter);
+      for (const auto& [name, effect] : adapted->effects.effects) {
+        changed.insert(name);
       }
     }
-    model_->ShareLayers(model_->LayersBefore(changed));
+    model_->ShareLayers(model_->LayersBefore({changed.begin(), changed.end()}));
+    return absl::OkStatus();
   }
 
-  absl::StatusOr<SplitReport> ScoreAdapted(const AdaptedModel& adapted) {
+  absl::StatusOr<SplitReport> ScoreAdapter(const std::string& directory) {
+    CAIRN_ASSIGN_OR_RETURN(const AdaptedModel adapted,
+                           OpenAdapters(base_, {{.directory = directory}}));
     ParameterPatch patch(*model_);
     CAIRN_RETURN_IF_ERROR(ApplyEffects(adapted.effects, *base_.checkpoint(),
                                        flags_.threads, patch));
