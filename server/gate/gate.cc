@@ -261,22 +261,12 @@ GateDecision DecideCandidate(absl::Span<const GateSuite> all, double alpha) {
   return decision;
 }
 
-GateDecision DecideRevert(absl::Span<const GateSuite> suites, double alpha) {
+GateDecision DecideHarm(absl::Span<const GateSuite> suites, double alpha) {
   GateDecision decision;
   const std::vector<bool> regressed = SurelyRegressed(suites, alpha);
   for (size_t i = 0; i < suites.size(); ++i) {
     if (suites[i].is_protected && regressed[i]) {
       Fail(decision, Regressed(suites[i]));
-    }
-  }
-  return decision;
-}
-
-GateDecision DecideAudit(absl::Span<const GateSuite> suites) {
-  GateDecision decision;
-  for (const GateSuite& suite : suites) {
-    if (suite.is_protected && suite.difference.gain() < -suite.margin) {
-      Fail(decision, Regressed(suite));
     }
   }
   return decision;

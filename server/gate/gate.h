@@ -54,13 +54,10 @@ GateDecision DecideContribution(
 // canary suite fails it (SCREEN_ANOMALY).
 GateDecision DecideCandidate(absl::Span<const GateSuite> suites, double alpha);
 
-// Weights that go back to an earlier state: fails only when a protected suite
-// surely lost more than its margin.
-GateDecision DecideRevert(absl::Span<const GateSuite> suites, double alpha);
-
-// Audit of what is about to be published: no protected suite's point loss is
-// beyond its margin.
-GateDecision DecideAudit(absl::Span<const GateSuite> suites);
+// What fails only when a protected suite surely lost more than its margin: the
+// audit of a candidate that has shown at the gate that it lost less, and
+// weights that go back to an earlier state.
+GateDecision DecideHarm(absl::Span<const GateSuite> suites, double alpha);
 
 // Mean over suites of gain / gain_unit, and whether a protected suite's point
 // loss is beyond its margin: what the search for lambda goes by.

@@ -161,21 +161,22 @@ TEST(GateTest, CandidateWithAnUndecidedProtectedSuiteFails) {
 }
 
 TEST(GateTest, RevertFailsForSureLossesOfProtectedSuitesOnly) {
-  EXPECT_EQ(DecideRevert({Suite("c", -0.5, 0.01),
-                          Protected(Suite("prose", -0.02, 0.05))},
-                         0.05)
+  EXPECT_EQ(DecideHarm({Suite("c", -0.5, 0.01),
+                        Protected(Suite("prose", -0.02, 0.05))},
+                       0.05)
                 .decision,
             v1::Verdict::PASS);
-  EXPECT_EQ(
-      DecideRevert({Protected(Suite("prose", -0.2, 0.01))}, 0.05).decision,
-      v1::Verdict::FAIL);
+  EXPECT_EQ(DecideHarm({Protected(Suite("prose", -0.2, 0.01))}, 0.05).decision,
+            v1::Verdict::FAIL);
 }
 
-TEST(GateTest, AuditLooksAtThePointLoss) {
-  EXPECT_EQ(DecideAudit({Protected(Suite("prose", -0.02, 0.1))}).decision,
-            v1::Verdict::PASS);
-  EXPECT_EQ(DecideAudit({Protected(Suite("prose", -0.04, 0.1))}).decision,
-            v1::Verdict::FAIL);
+TEST(GateTest, AuditStopsWhatSurelyLostMoreThanItsMargin) {
+  const auto decide = [](double gain, double error) {
+    return DecideHarm({Protected(Suite("prose", gain, error))}, 0.05).decision;
+  };
+  EXPECT_EQ(decide(-0.02, 0.001), v1::Verdict::PASS);
+  EXPECT_EQ(decide(-0.04, 0.1), v1::Verdict::PASS) << "as likely less";
+  EXPECT_EQ(decide(-0.04, 0.001), v1::Verdict::FAIL);
 }
 
 TEST(GateTest, SearchExcludesProtectedLossBeyondTheMargin) {

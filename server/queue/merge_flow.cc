@@ -461,7 +461,7 @@ absl::StatusOr<bool> MergeFlow::FinishAudit(BatchRecord batch) {
   auto pairs =
       PairCandidate(snapshot, outcome.job, outcome.result, "audit", policy, {});
   if (!pairs.ok()) return GiveUp(std::move(batch), ReasonOf(pairs.status()));
-  const GateDecision decision = DecideAudit(*pairs);
+  const GateDecision decision = DecideHarm(*pairs, policy.alpha());
   if (decision.decision != v1::Verdict::PASS) {
     return NoGain(std::move(batch), decision.reasons, {AuditFailed()});
   }

@@ -180,7 +180,7 @@ absl::StatusOr<bool> RevertFlow::FinishGate(BatchRecord batch) {
   for (v1::Report& report : MakeReports(*audit, policy.alpha(), device_class)) {
     *batch.add_audit() = std::move(report);
   }
-  const GateDecision decision = DecideRevert(*gate, policy.alpha());
+  const GateDecision decision = DecideHarm(*gate, policy.alpha());
   if (decision.decision != v1::Verdict::PASS) {
     return Fail(std::move(batch), decision.reasons);
   }
