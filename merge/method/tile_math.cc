@@ -356,6 +356,17 @@ CAIRN_INLINE void AddAgreeingBody(const Deltas& d, const float* weights,
   }
 }
 
+template <typename Deltas>
+CAIRN_INLINE void AddAgreeingOf(const Deltas& d, const float* weights, size_t n,
+                                bool is_normalized, const float* base,
+                                float factor, float* out, size_t count) {
+  if (is_normalized) {
+    AddAgreeingBody<true>(d, weights, n, base, factor, out, count);
+  } else {
+    AddAgreeingBody<false>(d, weights, n, base, factor, out, count);
+  }
+}
+
 }  // namespace
 
 CAIRN_VECTOR_CLONES void AddAgreeingDeltas(const float* const* d,
@@ -363,12 +374,8 @@ CAIRN_VECTOR_CLONES void AddAgreeingDeltas(const float* const* d,
                                            bool is_normalized,
                                            const float* base, float factor,
                                            float* out, size_t count) {
-  const GivenDeltas deltas{d};
-  if (is_normalized) {
-    AddAgreeingBody<true>(deltas, weights, n, base, factor, out, count);
-  } else {
-    AddAgreeingBody<false>(deltas, weights, n, base, factor, out, count);
-  }
+  AddAgreeingOf(GivenDeltas{d}, weights, n, is_normalized, base, factor, out,
+                count);
 }
 
 CAIRN_VECTOR_CLONES void AddAgreeingTaskVectors(const float* const* a,
@@ -376,12 +383,8 @@ CAIRN_VECTOR_CLONES void AddAgreeingTaskVectors(const float* const* a,
                                                 bool is_normalized,
                                                 const float* base, float factor,
                                                 float* out, size_t count) {
-  const TaskVectorDeltas deltas{a, weights};
-  if (is_normalized) {
-    AddAgreeingBody<true>(deltas, weights, n, base, factor, out, count);
-  } else {
-    AddAgreeingBody<false>(deltas, weights, n, base, factor, out, count);
-  }
+  AddAgreeingOf(TaskVectorDeltas{a, weights}, weights, n, is_normalized, base,
+                factor, out, count);
 }
 
 CAIRN_VECTOR_CLONES void MeanOfAgreeing(const float* const* d,

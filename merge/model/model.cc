@@ -44,15 +44,14 @@ absl::Status Model::SetParameter(absl::string_view name,
 
 size_t Model::LayersBefore(const std::vector<std::string>& parameters) const {
   const std::vector<ParameterSpec>& specs = parameter_specs();
+  const auto first =
+      std::find_if(specs.begin(), specs.end(), [&](const ParameterSpec& spec) {
+        return std::find(parameters.begin(), parameters.end(), spec.name) !=
+               parameters.end();
+      });
+  const auto index = static_cast<size_t>(first - specs.begin());
   size_t layers = marked_layers();
-  for (size_t at = 0; at < specs.size() && layers > 0; ++at) {
-    if (at >= layer_begins_[layers]) break;
-    if (std::find(parameters.begin(), parameters.end(), specs[at].name) ==
-        parameters.end()) {
-      continue;
-    }
-    while (layers > 0 && layer_begins_[layers] > at) --layers;
-  }
+  while (layers > 0 && layer_begins_[layers] > index) --layers;
   return layers;
 }
 

@@ -57,7 +57,7 @@ void PadVocabulary(int64_t multiple, VocabularyMap& map);
 // A tensor of each model; null where a model has not got it.
 struct VocabularyTensors {
   std::vector<std::shared_ptr<const ModelSource>> models;
-  std::vector<const SourceTensor*> tensors;  // null: none of that name
+  std::vector<const SourceTensor*> tensors;
 };
 
 // Fills a tensor of `map.size` rows for one of the models.
